@@ -1,0 +1,1 @@
+"""The token vault that AI agents ask over a message queue."""

@@ -1,0 +1,1 @@
+"""The vocabulary that dispensers and workers both speak."""

@@ -1,0 +1,1 @@
+"""The drivers behind the ports. Only wiring imports them; they see sealed bytes only."""

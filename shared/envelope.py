@@ -1,0 +1,214 @@
+"""Sealing. Two kinds of envelope, each bound to where it belongs:
+
+- *to the refreshers' key* (HPKE, RFC 9180, base mode, ML-KEM-768 + X25519): grants' credentials, providers'
+  secrets, enrolments. Whoever holds the public key alone can write one and not read it.
+- *under the cache key* (AES-256-GCM): access tokens, in Redis and in SQL alike.
+
+Layout: format version (1 byte) | kind (1) | key id (8) | generation (8, big endian) | ciphertext. Header and
+place are authenticated, so an envelope moved to another row, owner or generation does not open.
+"""
+
+import hashlib
+import os
+import struct
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgpack
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+
+from shared.errors import KeyMissing, SealBroken
+from shared.keyring import Keyring
+from shared.model import (
+    AccessToken,
+    AuthorizationCode,
+    ClientItself,
+    Credential,
+    EnrolmentId,
+    Grant,
+    GrantId,
+    Owner,
+    Presented,
+    Provider,
+    ProviderSecrets,
+    RefreshToken,
+    ServiceAccountKey,
+    ServiceName,
+    StaticToken,
+)
+
+FORMAT: Final = 1
+TO_REFRESHERS: Final = 1
+UNDER_CACHE_KEY: Final = 2
+NONCE_BYTES: Final = 12
+FINGERPRINT_BYTES: Final = 16
+_HEADER = struct.Struct(">BB8sQ")
+_SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_PRESENTED: dict[str, type[Presented]] = {
+    "authorization_code": AuthorizationCode,
+    "refresh_token": RefreshToken,
+    "static_token": StaticToken,
+    "service_account_key": ServiceAccountKey,
+    "client_itself": ClientItself,
+}
+_NAMES = {kind: name for name, kind in _PRESENTED.items()}
+
+
+def seal_credential(
+    keys: Keyring, grant_id: GrantId, owner: Owner, generation: int, value: Credential
+) -> bytes:
+    """A grant's credential, bound to its row, owner and generation."""
+    return _seal_to_refreshers(keys, generation, _place("credential", grant_id, owner), _pack(value))
+
+
+def open_credential(keys: Keyring, grant: Grant) -> Credential:
+    """Raises: SealBroken, KeyMissing."""
+    if grant.sealed_credential is None:
+        return ClientItself()
+    place = _place("credential", grant.id, grant.owner)
+    opened = _unpack(_open_from_refreshers(keys, grant.sealed_credential, place, grant.generation))
+    if isinstance(opened, AuthorizationCode):
+        raise SealBroken("A grant holds an authorization code instead of a credential.")
+    return opened
+
+
+def seal_enrolment(
+    keys: Keyring, enrolment_id: EnrolmentId, service: ServiceName, owner: Owner, value: Presented
+) -> bytes:
+    """What an owner presents, bound to its enrolment."""
+    return _seal_to_refreshers(keys, 0, _place("enrolment", enrolment_id, service, owner), _pack(value))
+
+
+def open_enrolment(
+    keys: Keyring, enrolment_id: EnrolmentId, service: ServiceName, owner: Owner, sealed: bytes
+) -> Presented:
+    """Raises: SealBroken, KeyMissing."""
+    return _unpack(_open_from_refreshers(keys, sealed, _place("enrolment", enrolment_id, service, owner), 0))
+
+
+def seal_provider_secrets(keys: Keyring, provider: Provider, value: ProviderSecrets) -> bytes:
+    """A provider's secrets, bound to its token endpoint too: an altered address does not get them."""
+    body = msgpack.packb([list(value.client_secrets), value.private_key])
+    return _seal_to_refreshers(keys, 0, _provider_place(provider), body)
+
+
+def open_provider_secrets(keys: Keyring, provider: Provider, sealed: bytes | None) -> ProviderSecrets:
+    """Raises: SealBroken, KeyMissing."""
+    if sealed is None:
+        return ProviderSecrets()
+    client_secrets, private_key = msgpack.unpackb(
+        _open_from_refreshers(keys, sealed, _provider_place(provider), 0)
+    )
+    return ProviderSecrets(client_secrets=tuple(client_secrets), private_key=private_key)
+
+
+def seal_spooled(keys: Keyring, grant_id: GrantId, owner: Owner, generation: int, body: bytes) -> bytes:
+    """A provider's raw answer, bound to the grant and the generation it was asked for."""
+    return _seal_to_refreshers(keys, generation, _place("spool", grant_id, owner), body)
+
+
+def open_spooled(keys: Keyring, grant_id: GrantId, owner: Owner, generation: int, sealed: bytes) -> bytes:
+    """Raises: SealBroken, KeyMissing."""
+    return _open_from_refreshers(keys, sealed, _place("spool", grant_id, owner), generation)
+
+
+def seal_token(keys: Keyring, service: ServiceName, owner: Owner, token: AccessToken) -> bytes:
+    """An access token for the cache, bound to the service, owner and generation it is for."""
+    expires = None if token.expires_at is None else token.expires_at.timestamp()
+    body = msgpack.packb([token.value, token.token_type, list(token.scopes), expires, token.grant_id])
+    key_id = keys.primary_id("cache")
+    header = _header(UNDER_CACHE_KEY, key_id, token.generation)
+    nonce = os.urandom(NONCE_BYTES)
+    place = _place("token", service, owner)
+    return header + nonce + keys.cache[key_id].encrypt(nonce, body, header + place)
+
+
+def open_token(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes) -> AccessToken:
+    """Raises: SealBroken for anything but a token sealed for this very service and owner; KeyMissing."""
+    header, key_id, generation = _parsed_header(sealed, UNDER_CACHE_KEY)
+    key = keys.cache.get(key_id)
+    if key is None:
+        raise KeyMissing(f"No cache key {key_id} in this process's keyring.")
+    nonce, body = sealed[_HEADER.size : _HEADER.size + NONCE_BYTES], sealed[_HEADER.size + NONCE_BYTES :]
+    try:
+        opened = key.decrypt(nonce, body, header + _place("token", service, owner))
+    except (InvalidTag, ValueError):
+        raise SealBroken("A cached token does not open where it lies.") from None
+    value, token_type, scopes, expires, grant_id = msgpack.unpackb(opened)
+    return AccessToken(
+        value=value,
+        token_type=token_type,
+        scopes=tuple(scopes),
+        expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),
+        generation=generation,
+        grant_id=GrantId(grant_id),
+    )
+
+
+def key_id(sealed: bytes) -> str:
+    """The id of the key an envelope was sealed with. Raises: SealBroken."""
+    if len(sealed) < _HEADER.size:
+        raise SealBroken("A sealed value is cut short.")
+    return str(_HEADER.unpack_from(sealed)[2].hex())
+
+
+def fingerprint(grant_id: GrantId, credential: Credential) -> bytes:
+    """Names a credential without telling it. Empty for a grant that keeps none."""
+    if isinstance(credential, ClientItself):
+        return b""
+    digest = hashlib.sha256(_place("fingerprint", grant_id) + _pack(credential))
+    return digest.digest()[:FINGERPRINT_BYTES]
+
+
+def _seal_to_refreshers(keys: Keyring, generation: int, place: bytes, body: bytes) -> bytes:
+    key_id = keys.primary_id("grant")
+    header = _header(TO_REFRESHERS, key_id, generation)
+    return header + _SUITE.encrypt(body, keys.grant_public[key_id], info=header + place)
+
+
+def _open_from_refreshers(keys: Keyring, sealed: bytes, place: bytes, generation: int) -> bytes:
+    header, key_id, sealed_generation = _parsed_header(sealed, TO_REFRESHERS)
+    key = keys.grant_private.get(key_id)
+    if key is None:
+        raise KeyMissing(f"No private grant key {key_id} in this process's keyring: only refreshers hold it.")
+    if sealed_generation != generation:
+        raise SealBroken("A sealed value is of another generation than its row.")
+    try:
+        return _SUITE.decrypt(sealed[_HEADER.size :], key, info=header + place)
+    except (InvalidTag, ValueError):
+        raise SealBroken("A sealed value does not open where it lies.") from None
+
+
+def _header(kind: int, key_id: str, generation: int) -> bytes:
+    return _HEADER.pack(FORMAT, kind, bytes.fromhex(key_id), generation)
+
+
+def _parsed_header(sealed: bytes, kind: int) -> tuple[bytes, str, int]:
+    if len(sealed) < _HEADER.size:
+        raise SealBroken("A sealed value is cut short.")
+    version, found, key_id, generation = _HEADER.unpack_from(sealed)
+    if (version, found) != (FORMAT, kind):
+        raise SealBroken("A sealed value is of another format or kind than expected.")
+    return sealed[: _HEADER.size], key_id.hex(), generation
+
+
+def _place(*parts: str) -> bytes:
+    # Lengths first, so that no two lists of parts make the same bytes.
+    encoded = [part.encode() for part in ("dispenser", *parts)]
+    return b"".join(struct.pack(">I", len(part)) + part for part in encoded)
+
+
+def _provider_place(provider: Provider) -> bytes:
+    return _place("provider", provider.name, provider.token_url, provider.client_id)
+
+
+def _pack(value: Presented) -> bytes:
+    fields = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    return bytes(msgpack.packb([_NAMES[type(value)], fields]))
+
+
+def _unpack(body: bytes) -> Presented:
+    name, fields = msgpack.unpackb(body)
+    arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return _PRESENTED[name](**arguments)

@@ -1,0 +1,140 @@
+"""The keys a process holds, by use. Parsing and generating only: where the text lies is wiring's matter."""
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from shared.errors import ConfigurationError, KeyMissing
+
+KEY_ID_BYTES = 8
+MLKEM768_PUBLIC_BYTES = 1184
+MLKEM_SEED_BYTES = 64
+X25519_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyring:
+    """Keys by use and key id (16 hex digits); `primary` names the id that new values are made with.
+
+    A role that may seal grants but not open them holds `grant_public` alone.
+    """
+
+    primary: Mapping[str, str]
+    grant_public: Mapping[str, MLKEM768X25519PublicKey] = field(default_factory=dict, repr=False)
+    grant_private: Mapping[str, MLKEM768X25519PrivateKey] = field(default_factory=dict, repr=False)
+    cache: Mapping[str, AESGCM] = field(default_factory=dict, repr=False)
+    signing_public: Mapping[str, Ed25519PublicKey] = field(default_factory=dict, repr=False)
+    signing_private: Mapping[str, Ed25519PrivateKey] = field(default_factory=dict, repr=False)
+    audit: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    def primary_id(self, use: str) -> str:
+        """The id that new values of this use are made with. Raises: KeyMissing."""
+        try:
+            return self.primary[use]
+        except KeyError:
+            raise KeyMissing(
+                f"This process holds no {use} key: run `dispenser init`, or give it one."
+            ) from None
+
+
+def generate() -> dict[str, Any]:
+    """A whole new keyring as the document that `parse` reads: one key of every use."""
+    mlkem, x25519 = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
+    signing = Ed25519PrivateKey.generate()
+    return {
+        "version": 1,
+        "keys": [
+            _entry(
+                "grant",
+                public=mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw(),
+                private=mlkem.private_bytes_raw() + x25519.private_bytes_raw(),
+            ),
+            _entry("cache", secret=secrets.token_bytes(32)),
+            _entry(
+                "signing", public=signing.public_key().public_bytes_raw(), private=signing.private_bytes_raw()
+            ),
+            _entry("audit", secret=secrets.token_bytes(32)),
+        ],
+    }
+
+
+def _entry(use: str, **material: bytes) -> dict[str, Any]:
+    texts = {name: base64.b64encode(value).decode() for name, value in material.items()}
+    return {"id": secrets.token_hex(KEY_ID_BYTES), "use": use, "primary": True, **texts}
+
+
+def parse(text: str) -> Keyring:
+    """A keyring from its JSON document. Raises: ConfigurationError, naming no key material."""
+    try:
+        document = json.loads(text)
+        entries = document["keys"]
+        if document["version"] != 1:
+            raise ValueError
+        return _keyring(entries)
+    except (ValueError, KeyError, TypeError):
+        raise ConfigurationError(
+            ["The keyring is not one that `dispenser init` wrote: restore it from its backup."]
+        ) from None
+
+
+def _keyring(entries: list[dict[str, Any]]) -> Keyring:
+    material = [(entry["use"], entry["id"], _decoded(entry)) for entry in entries]
+
+    def of(use: str, part: str) -> dict[str, bytes]:
+        return {key_id: parts[part] for kind, key_id, parts in material if kind == use and part in parts}
+
+    return Keyring(
+        primary={entry["use"]: entry["id"] for entry in entries if entry.get("primary")},
+        grant_public={k: _hybrid_public(v) for k, v in of("grant", "public").items()},
+        grant_private={k: _hybrid_private(v) for k, v in of("grant", "private").items()},
+        cache={k: AESGCM(v) for k, v in of("cache", "secret").items()},
+        signing_public={k: Ed25519PublicKey.from_public_bytes(v) for k, v in of("signing", "public").items()},
+        signing_private={
+            k: Ed25519PrivateKey.from_private_bytes(v) for k, v in of("signing", "private").items()
+        },
+        audit=of("audit", "secret"),
+    )
+
+
+def _decoded(entry: Mapping[str, Any]) -> dict[str, bytes]:
+    if len(bytes.fromhex(entry["id"])) != KEY_ID_BYTES:
+        raise ValueError("key id")
+    return {
+        part: base64.b64decode(entry[part], validate=True)
+        for part in ("public", "private", "secret")
+        if part in entry
+    }
+
+
+def _hybrid_public(raw: bytes) -> MLKEM768X25519PublicKey:
+    mlkem, x25519 = raw[:MLKEM768_PUBLIC_BYTES], raw[MLKEM768_PUBLIC_BYTES:]
+    return MLKEM768X25519PublicKey(
+        MLKEM768PublicKey.from_public_bytes(mlkem), X25519PublicKey.from_public_bytes(x25519)
+    )
+
+
+def _hybrid_private(raw: bytes) -> MLKEM768X25519PrivateKey:
+    seed, x25519 = raw[:MLKEM_SEED_BYTES], raw[MLKEM_SEED_BYTES:]
+    return MLKEM768X25519PrivateKey(
+        MLKEM768PrivateKey.from_seed_bytes(seed), X25519PrivateKey.from_private_bytes(x25519)
+    )
+
+
+def signing_private_pem(key: Ed25519PrivateKey) -> bytes:
+    """PKCS 8 PEM of a signing key, as JWT libraries want it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def signing_public_pem(key: Ed25519PublicKey) -> bytes:
+    """SubjectPublicKeyInfo PEM of a signing key."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,363 @@
+"""The nouns of the vault. Every instant is an aware UTC datetime, every duration is in seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+ProviderName = NewType("ProviderName", str)
+ServiceName = NewType("ServiceName", str)
+AgentName = NewType("AgentName", str)
+SessionId = NewType("SessionId", str)
+Owner = NewType("Owner", str)
+GrantId = NewType("GrantId", str)
+EnrolmentId = NewType("EnrolmentId", str)
+IntentId = NewType("IntentId", str)
+
+#: The owner of team and service accounts.
+SHARED_OWNER = Owner("shared")
+
+
+class GrantKind(StrEnum):
+    """How a provider turns a grant into an access token."""
+
+    AUTHORIZATION_CODE = "authorization_code"  # RFC 6749 §4.1, refreshed by §6
+    CLIENT_CREDENTIALS = "client_credentials"  # RFC 6749 §4.4
+    JWT_BEARER = "jwt_bearer"  # RFC 7523 §2.1, a service account's key
+    STATIC = "static"  # a token without expiry, such as a personal access token
+
+
+class GrantState(StrEnum):
+    """What the vault knows of a grant."""
+
+    ACTIVE = "active"
+    REFRESH_FAILING = "refresh_failing"  # transient; a token still valid is still served
+    REAUTH_REQUIRED = "reauth_required"  # only the owner can help
+    UNKNOWN = "unknown"  # a rotation's outcome is open
+    REVOKED = "revoked"
+
+
+#: States in which a refresh is worth trying.
+REFRESHABLE = frozenset({GrantState.ACTIVE, GrantState.REFRESH_FAILING, GrantState.UNKNOWN})
+
+
+class ClientAuth(StrEnum):
+    """Client authentication at the token endpoint (RFC 6749 §2.3, RFC 7523 §2.2)."""
+
+    BASIC = "basic"
+    BODY = "body"
+    PRIVATE_KEY_JWT = "private_key_jwt"
+    NONE = "none"
+
+
+class OnReuse(StrEnum):
+    """What a provider does when it sees a spent refresh token again."""
+
+    DENY = "deny"
+    REVOKE_FAMILY = "revoke_family"
+
+
+class BodyFormat(StrEnum):
+    """How the token endpoint wants its request."""
+
+    FORM = "form"
+    JSON = "json"
+
+
+class ExpiryUnit(StrEnum):
+    """In what a provider counts `expires_in`; RFC 6749 §5.1 says seconds."""
+
+    SECONDS = "seconds"
+    MILLISECONDS = "milliseconds"
+
+
+class Effect(StrEnum):
+    """What a policy that matches says."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """A provider's habits with refresh tokens. The default is the most careful one."""
+
+    #: A refresh answers with a new refresh token and spends the old one.
+    rotates: bool = True
+    #: Seconds in which a spent refresh token is still accepted.
+    grace_seconds: int = 0
+    on_reuse: OnReuse = OnReuse.REVOKE_FAMILY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """An OAuth 2.0 authorization server and our client registration there. Holds no secret."""
+
+    name: ProviderName
+    client_id: str = ""
+    token_url: str = ""
+    authorization_url: str | None = None
+    revocation_url: str | None = None
+    #: Where set, the `iss` of a callback must equal it (RFC 9207 §2.4).
+    issuer: str | None = None
+    #: The metadata promised `iss` in callbacks, so one without it is refused (RFC 9207 §2.4).
+    issuer_in_callback: bool = False
+    grant: GrantKind = GrantKind.AUTHORIZATION_CODE
+    client_auth: ClientAuth = ClientAuth.BASIC
+    rotation: Rotation = field(default_factory=Rotation)
+    redirect_uri: str | None = None
+    #: Allows http and loopback addresses: development only.
+    insecure_local: bool = False
+    scope_separator: str = " "
+    authorization_params: Mapping[str, str] = field(default_factory=dict)
+    token_params: Mapping[str, str] = field(default_factory=dict)
+    body_format: BodyFormat = BodyFormat.FORM
+    #: Some providers refuse `scope` on refresh, so it is sent only where asked for.
+    scope_on_refresh: bool = False
+    expires_in_unit: ExpiryUnit = ExpiryUnit.SECONDS
+    #: Seconds that a token without `expires_in` is taken to live.
+    default_expires_in_seconds: int = 3600
+    #: Refresh requests under way at once, in each refresher.
+    max_concurrency: int = 16
+    #: Claims of a JWT bearer assertion (RFC 7523 §3); `aud` is the issuer or the token endpoint.
+    assertion_issuer: str | None = None
+    assertion_subject: str | None = None
+    assertion_audience: str | None = None
+    assertion_key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSecrets:
+    """What of a provider is sealed to the refreshers' key. Opened in a refresher only."""
+
+    #: In order of preference: several while one is being replaced.
+    client_secrets: tuple[str, ...] = ()
+    #: PEM, for `private_key_jwt` and JWT bearer assertions.
+    private_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What an agent names."""
+
+    name: ServiceName
+    provider: ProviderName
+    scopes: tuple[str, ...] = ()
+    #: The resource a token is for (RFC 8707), where the provider knows one.
+    audience: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A registered identity."""
+
+    name: AgentName
+    description: str = ""
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Which agents may have which services, for which owners. Names are shell patterns (`tracker*`)."""
+
+    name: str
+    effect: Effect
+    agents: tuple[str, ...] = ("*",)
+    services: tuple[str, ...] = ("*",)
+    #: `$session` stands for the owner in the agent's vault token.
+    owners: tuple[str, ...] = ("$session",)
+    #: None: whatever the service has.
+    scopes: tuple[str, ...] | None = None
+    #: How long an agent may go on using a token before it has to ask again.
+    max_ttl_seconds: int | None = None
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Everything declared, as of one version. The version grows with every change."""
+
+    version: int
+    providers: Mapping[ProviderName, Provider]
+    services: Mapping[ServiceName, Service]
+    agents: Mapping[AgentName, Agent]
+    policies: tuple[Policy, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What an owner gave for a service. One per service and owner."""
+
+    id: GrantId
+    service: ServiceName
+    owner: Owner
+    state: GrantState
+    #: +1 with every rotation; 0 before the first token.
+    generation: int
+    #: The scopes really granted, which may be fewer than asked for.
+    scopes: tuple[str, ...]
+    #: Refresh token or service-account key, sealed to the refreshers' key; None where the client's own
+    #: credentials are the grant.
+    sealed_credential: bytes | None
+    #: Names the credential without telling it: the lineage of a rotation.
+    credential_fingerprint: bytes
+    #: The current generation's access token under the cache key, as it lies in the cache.
+    sealed_token: bytes | None
+    #: None: the token does not expire.
+    token_expires_at: datetime | None
+    #: None: nothing to refresh.
+    refresh_at: datetime | None
+    #: Refreshes that failed in a row.
+    failures: int
+    #: The last failure's code, such as `invalid_grant`. Never a response body.
+    last_error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """What a provider issued. Exists unsealed only in a refresher and on its way to an agent."""
+
+    value: str = field(repr=False)
+    token_type: str
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+    generation: int
+    grant_id: GrantId
+
+
+class EnrolmentState(StrEnum):
+    """How far a connection has come."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """A credential on its way in: written by whoever connects an account, opened by a refresher only."""
+
+    id: EnrolmentId
+    service: ServiceName
+    owner: Owner
+    state: EnrolmentState
+    #: A `Presented`, sealed to the refreshers' key; wiped once the enrolment has ended.
+    sealed: bytes | None
+    #: Why it failed, such as `invalid_grant`.
+    error: str | None
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationCode:
+    """What the callback brought (RFC 6749 §4.1.2) and what its exchange needs (RFC 7636 §4.5)."""
+
+    code: str = field(repr=False)
+    verifier: str = field(repr=False)
+    redirect_uri: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshToken:
+    """A refresh token brought from elsewhere."""
+
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticToken:
+    """A token without expiry."""
+
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccountKey:
+    """The private key of a service account, in PEM, with the claims it signs for (RFC 7523 §3)."""
+
+    private_key: str = field(repr=False)
+    issuer: str
+    key_id: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientItself:
+    """Nothing but the client's own registration (RFC 6749 §4.4), or the provider's own key (RFC 7523)."""
+
+
+#: What an owner presents to connect a service.
+Presented = AuthorizationCode | RefreshToken | StaticToken | ServiceAccountKey | ClientItself
+#: What a grant keeps, sealed, between refreshes. `ClientItself` is kept as nothing at all.
+Credential = RefreshToken | StaticToken | ServiceAccountKey | ClientItself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """The journal's line "about to redeem this credential": written before the provider is asked."""
+
+    id: IntentId
+    grant_id: GrantId
+    #: The grant's generation before the rotation.
+    generation: int
+    #: Which credential is redeemed: the parent in the lineage.
+    fingerprint: bytes
+    #: The refresher that holds it.
+    holder: str
+    opened_at: datetime
+
+
+class RevocationKind(StrEnum):
+    """What a revocation is about."""
+
+    ALL = "all"
+    AGENT = "agent"
+    SESSION = "session"
+    OWNER = "owner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """Vault tokens of a subject issued at or before `revoked_at` are void."""
+
+    kind: RevocationKind
+    #: Agent, session or owner; empty for `all`.
+    subject: str
+    revoked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One decision. Holds no secret."""
+
+    #: The process that wrote it, and its place in that process's journal.
+    writer: str
+    sequence: int
+    at: datetime
+    #: `token.dispensed`, `token.denied`, `grant.connected`, `grant.refreshed`, `agent.revoked`, …
+    action: str
+    #: A reply code of the protocol, or an outcome class.
+    outcome: str
+    agent: str = ""
+    session: str = ""
+    owner: str = ""
+    service: str = ""
+    generation: int | None = None
+    #: HMAC of the token handed out: finds it again without telling it.
+    fingerprint: str = ""
+    scopes: tuple[str, ...] = ()
+    #: The policy that decided.
+    policy: str = ""
+    catalogue_version: int = 0
+    request_id: str = ""
+    purpose: str = ""
+    #: `amqp`, `http`, `cli` or a worker's name.
+    door: str = ""
+    #: A sentence for people.
+    reason: str = ""

@@ -1,0 +1,437 @@
+"""What the vault asks of the world.
+
+Adapters answer, and translate every driver's error to one of `shared.errors`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from shared.messages import LifecycleEvent
+from shared.model import (
+    Agent,
+    AgentName,
+    AuditRecord,
+    Catalogue,
+    Enrolment,
+    EnrolmentId,
+    Grant,
+    GrantId,
+    GrantState,
+    Intent,
+    IntentId,
+    Owner,
+    Policy,
+    Provider,
+    ProviderName,
+    Revocation,
+    Service,
+    ServiceName,
+)
+
+#: Tells the time: aware, UTC.
+Clock = Callable[[], datetime]
+
+# --------------------------------------------------------------------------------------------------- bus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message to publish, persistent unless it expires."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    message_id: str | None = None
+    content_type: str = "application/msgpack"
+    #: Seconds after which nobody needs it.
+    expiration_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message as a consumer gets it."""
+
+    body: bytes
+    headers: Mapping[str, Any]
+    routing_key: str
+    correlation_id: str | None
+    reply_to: str | None
+    #: Validated by the broker: the user that published (https://www.rabbitmq.com/docs/validated-user-id).
+    user_id: str | None
+    expiration_seconds: float | None
+    redelivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Done with."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Nobody can handle it: to the dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Try again: through the retry queue nearest above the delay, counted in the attempt header."""
+
+    delay_seconds: float
+
+
+Settlement = Ack | DeadLetter | RetryLater
+Handler = Callable[[Delivery], Awaitable[Settlement]]
+
+
+class Bus(Protocol):
+    """The broker. Reconnects by itself, for ever; what cannot wait raises BusUnavailable."""
+
+    @property
+    def connected(self) -> bool:
+        """Connected and consuming all that was asked for."""
+
+    async def start(self) -> None:
+        """Connect. Waits for the broker as long as it takes, and says so in the log."""
+
+    async def declare(self) -> None:
+        """Declare the topology. For `dispenser init` alone."""
+
+    async def publish(self, message: Outgoing) -> None:
+        """Publish, and return once the broker has confirmed.
+
+        Raises: BusUnavailable, Unroutable, QueueFull.
+        """
+
+    async def reply(self, reply_to: str, correlation_id: str, body: bytes, expiration_seconds: float) -> None:
+        """Answer a request: at most once, unconfirmed, dropped when nobody listens."""
+
+    async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> None:
+        """Hand every message to the handler, up to `prefetch` at once, on this and every later connection."""
+
+    async def drain(self) -> None:
+        """Take no more messages, and wait until those in hand are settled."""
+
+    async def close(self) -> None:
+        """Disconnect for good."""
+
+
+# ------------------------------------------------------------------------------------------------- cache
+
+
+class Cache(Protocol):
+    """A shared map from keys to versioned values, which may lose everything at any moment."""
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values, in the keys' order, in one round trip. Raises: CacheUnavailable."""
+
+    async def put_if_newer(self, key: str, version: int, value: bytes, ttl_seconds: float | None) -> bool:
+        """Store unless a value of the same or a higher version is there. Raises: CacheUnavailable."""
+
+    async def ping(self) -> None:
+        """Raises: CacheUnavailable."""
+
+    async def close(self) -> None:
+        """Disconnect for good."""
+
+
+# ------------------------------------------------------------------------------------------------- store
+# Every call is one short transaction. Raises StoreUnavailable, or StoreNotMigrated where tables are missing.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What a catalogue should hold. A sealed secret of None keeps the one there is."""
+
+    providers: Sequence[tuple[Provider, bytes | None]] = ()
+    services: Sequence[Service] = ()
+    agents: Sequence[Agent] = ()
+    policies: Sequence[Policy] = ()
+
+
+class CatalogueStore(Protocol):
+    """Providers, services, agents and policies."""
+
+    async def load(self) -> Catalogue:
+        """All of it, as of one version."""
+
+    async def version(self) -> int:
+        """The current version: cheap enough to ask for every second."""
+
+    async def apply(self, declared: Declared, now: datetime) -> int:
+        """Insert or replace what is declared (nothing is removed; `revoked_at` is kept) and return the new
+        version."""
+
+    async def provider_secrets(self, name: ProviderName) -> bytes | None:
+        """The sealed secrets."""
+
+    async def set_agent_revoked(self, name: AgentName, revoked_at: datetime | None) -> bool:
+        """Revoke or restore an agent. False: there is none of that name. Raises the version."""
+
+
+class GrantStore(Protocol):
+    """Grants, as everybody may see them."""
+
+    async def find(self, service: ServiceName, owner: Owner) -> Grant | None: ...
+    async def get(self, grant_id: GrantId) -> Grant | None: ...
+    async def select(
+        self, *, service: ServiceName | None = None, owner: Owner | None = None
+    ) -> list[Grant]: ...
+
+    async def claim_due(self, now: datetime, announced_until: datetime, limit: int) -> list[Grant]:
+        """Grants whose `refresh_at` has come, in a refreshable state, not announced by another scheduler;
+        marks them announced. On PostgreSQL `FOR UPDATE SKIP LOCKED`, so that schedulers do not wait for
+        each other. Oldest first."""
+
+    async def revoke(
+        self, grant_id: GrantId, now: datetime, events: Sequence[LifecycleEvent]
+    ) -> Grant | None:
+        """State `revoked`, generation + 1, credential and token wiped, nothing due. None: no such grant, or
+        revoked already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to refresh a grant until the lease ends."""
+
+    grant: Grant
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclaimed:
+    """Why not: `stale` (the generation moved on), `busy` (another refresher, or an open intent), `state`
+    (not refreshable), `missing`."""
+
+    why: str
+    grant: Grant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """A grant's new columns after a rotation, sealed for `generation` = the expected one + 1."""
+
+    #: None with an empty fingerprint: the grant keeps no credential.
+    sealed_credential: bytes | None
+    credential_fingerprint: bytes
+    sealed_token: bytes
+    scopes: tuple[str, ...]
+    token_expires_at: datetime | None
+    refresh_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What a refresh that brought no token does to its grant."""
+
+    state: GrantState
+    error: str
+    refresh_at: datetime | None
+
+
+class RotationStore(Protocol):
+    """The journal of rotations and the writes that end one."""
+
+    async def claim(
+        self, grant_id: GrantId, generation: int, *, holder: str, now: datetime, lease_until: datetime
+    ) -> Claim | Unclaimed:
+        """Take the lease and write the intent, in one transaction: its commit proves that the database
+        writes. Refused while another's lease runs or any intent on the grant is open."""
+
+    async def commit(
+        self,
+        intent: Intent,
+        *,
+        expected_generation: int,
+        expected_fingerprint: bytes,
+        renewal: Renewal,
+        now: datetime,
+        events: Sequence[LifecycleEvent],
+    ) -> Grant | None:
+        """Compare-and-swap on generation and fingerprint: generation + 1, state `active`, failures 0, intent
+        closed as `done`, lease ended, events into the outbox. None: the grant is not as expected, and
+        nothing was written."""
+
+    async def fail(
+        self, intent: Intent, failure: Failure, *, now: datetime, events: Sequence[LifecycleEvent]
+    ) -> Grant | None:
+        """Close the intent with the error; where the grant still is at the intent's generation: failures + 1,
+        the state and `refresh_at` given, lease ended, events into the outbox. Returns the grant as it now
+        is."""
+
+    async def release(self, intent: Intent, why: str, now: datetime) -> None:
+        """Close the intent and end the lease without touching the grant: nothing was sent."""
+
+    async def park(self, intent: Intent, sealed: bytes, now: datetime) -> None:
+        """Keep an answer whose lineage is not the grant's, for people to look at, and close the intent."""
+
+    async def open_intents(
+        self, *, holder: str | None = None, opened_before: datetime | None = None
+    ) -> list[Intent]:
+        """Intents without an outcome."""
+
+    async def intent(self, intent_id: IntentId) -> tuple[Intent, bool] | None:
+        """An intent and whether it is still open."""
+
+
+class EnrolmentStore(Protocol):
+    """Credentials on their way in."""
+
+    async def add(self, enrolment: Enrolment) -> None: ...
+    async def get(self, enrolment_id: EnrolmentId) -> Enrolment | None: ...
+
+    async def take(
+        self, enrolment_id: EnrolmentId, *, holder: str, now: datetime, until: datetime
+    ) -> Enrolment | None:
+        """The enrolment, leased to one refresher. None: ended, expired, or another's."""
+
+    async def pending(self, now: datetime, limit: int) -> list[EnrolmentId]:
+        """Those that nobody holds, oldest first."""
+
+    async def succeed(
+        self, enrolment_id: EnrolmentId, grant: Grant, now: datetime, events: Sequence[LifecycleEvent]
+    ) -> None:
+        """Insert or replace the grant row whole, wipe what was presented, state `done`; one transaction."""
+
+    async def fail(self, enrolment_id: EnrolmentId, error: str, now: datetime) -> None:
+        """Wipe what was presented, state `failed`. An existing grant stays as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """A consent that an owner has begun in a browser (state of RFC 6749 §4.1.1), kept until its callback."""
+
+    #: SHA-256 of `state`, so that a read of the database does not finish a consent.
+    state_hash: bytes
+    service: ServiceName
+    owner: Owner
+    #: The PKCE verifier, sealed under the cache key by the gateway that made it.
+    sealed_verifier: bytes
+    redirect_uri: str
+    #: SHA-256 of the cookie of the browser that began it (RFC 9700 §4.7).
+    browser_hash: bytes
+    expires_at: datetime
+
+
+class ConsentStore(Protocol):
+    """Consents under way at gateways: any of them may get the callback."""
+
+    async def add(self, consent: Consent) -> None: ...
+
+    async def take(self, state_hash: bytes, now: datetime) -> Consent | None:
+        """Remove and return it: a `state` works once. None: unknown or expired."""
+
+
+class RevocationStore(Protocol):
+    """The truth behind the epochs in the cache."""
+
+    async def add(self, revocation: Revocation) -> None:
+        """The later of two for one subject stays."""
+
+    async def since(self, moment: datetime) -> list[Revocation]: ...
+
+
+class AdminStore(Protocol):
+    """Admin tokens, by SHA-256."""
+
+    async def add(self, name: str, token_hash: bytes, now: datetime) -> None: ...
+    async def known(self, token_hash: bytes) -> bool: ...
+    async def any(self) -> bool: ...
+
+
+class OutboxStore(Protocol):
+    """Lifecycle events that were committed with their cause and wait for the bus."""
+
+    async def pending(self, limit: int, *, written_before: datetime) -> list[LifecycleEvent]: ...
+    async def sent(self, event_ids: Sequence[str]) -> None: ...
+
+
+class AuditStore(Protocol):
+    """The audit's index."""
+
+    async def append(self, records: Sequence[AuditRecord]) -> None:
+        """Idempotent by writer and sequence."""
+
+    async def query(
+        self,
+        *,
+        agent: str | None = None,
+        service: str | None = None,
+        owner: str | None = None,
+        since: datetime | None = None,
+        limit: int = 1000,
+    ) -> list[AuditRecord]:
+        """Newest first."""
+
+
+class Store(Protocol):
+    """The SQL truth."""
+
+    @property
+    def catalogue(self) -> CatalogueStore: ...
+    @property
+    def grants(self) -> GrantStore: ...
+    @property
+    def rotations(self) -> RotationStore: ...
+    @property
+    def enrolments(self) -> EnrolmentStore: ...
+    @property
+    def consents(self) -> ConsentStore: ...
+    @property
+    def revocations(self) -> RevocationStore: ...
+    @property
+    def admins(self) -> AdminStore: ...
+    @property
+    def outbox(self) -> OutboxStore: ...
+    @property
+    def audit(self) -> AuditStore: ...
+
+    async def ping(self) -> None:
+        """Raises: StoreUnavailable, StoreNotMigrated."""
+
+    async def purge(self, now: datetime) -> dict[str, int]:
+        """Remove what has outlived its use: ended enrolments and consents, closed intents, old revocations.
+        Returns how many rows, by table."""
+
+    async def close(self) -> None: ...
+
+
+# -------------------------------------------------------------------------------------------------- http
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """A request to a provider, ready to send."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpResponse:
+    """A provider's answer, whole, at most 64 KiB."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class NotSent(Exception):
+    """Nothing reached the provider (DNS, connect, TLS): asking again is safe."""
+
+
+class NoAnswer(Exception):
+    """The request may have reached the provider and its answer is lost: asking again may not be safe."""
+
+
+class ProviderHttp(Protocol):
+    """Talks to providers: no redirects, no retries, bounded answers."""
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Raises: NotSent, NoAnswer."""
+
+    async def close(self) -> None: ...

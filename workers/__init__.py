@@ -1,0 +1,1 @@
+"""Keep every grant fresh."""

@@ -116,7 +116,8 @@ def open_spooled(keys: Keyring, grant_id: GrantId, owner: Owner, generation: int
 def seal_token(keys: Keyring, service: ServiceName, owner: Owner, token: AccessToken) -> bytes:
     """An access token for the cache, bound to the service, owner and generation it is for."""
     expires = None if token.expires_at is None else token.expires_at.timestamp()
-    body = msgpack.packb([token.value, token.token_type, list(token.scopes), expires, token.grant_id])
+    issued = token.issued_at.timestamp()
+    body = msgpack.packb([token.value, token.token_type, list(token.scopes), issued, expires, token.grant_id])
     key_id = keys.primary_id("cache")
     header = _header(UNDER_CACHE_KEY, key_id, token.generation)
     nonce = os.urandom(NONCE_BYTES)
@@ -135,11 +136,12 @@ def open_token(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes)
         opened = key.decrypt(nonce, body, header + _place("token", service, owner))
     except (InvalidTag, ValueError):
         raise SealBroken("A cached token does not open where it lies.") from None
-    value, token_type, scopes, expires, grant_id = msgpack.unpackb(opened)
+    value, token_type, scopes, issued, expires, grant_id = msgpack.unpackb(opened)
     return AccessToken(
         value=value,
         token_type=token_type,
         scopes=tuple(scopes),
+        issued_at=datetime.fromtimestamp(issued, UTC),
         expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),
         generation=generation,
         grant_id=GrantId(grant_id),

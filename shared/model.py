@@ -224,6 +224,8 @@ class AccessToken:
     value: str = field(repr=False)
     token_type: str
     scopes: tuple[str, ...]
+    issued_at: datetime
+    #: None: it does not expire.
     expires_at: datetime | None
     generation: int
     grant_id: GrantId

@@ -1,7 +1,7 @@
 """What agents and dispensers say to each other: msgpack frames with hard limits, the same at both ends.
 
-A *request* is one message with one vault token and up to 64 calls. Its *replies* come in one or more messages,
-each a list of pairs of a call's index and its reply, so that a call which has to wait holds up no other.
+A *request* is one message with one vault token and up to 64 calls. Its *replies* come in one or more
+messages, each a list of pairs of a call's index and its reply, so that a call which has to wait holds up no other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -193,9 +193,12 @@ def _decoded_reply(pair: object) -> tuple[int, Reply]:
     if not isinstance(fields, dict):
         raise MalformedFrame("A reply is a map.")
     known = Reply.__dataclass_fields__
-    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known}
+    # Fields of a later version are passed over: an old client goes on working.
+    arguments: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known
+    }
     try:
-        return index, Reply(**arguments | {"code": Code(arguments.get("code", ""))})
+        return index, Reply(**arguments | {"code": Code(fields.get("code", ""))})
     except ValueError:
         raise MalformedFrame("A reply has a code this client does not know: upgrade it.") from None
 
@@ -249,7 +252,7 @@ def _items(value: object) -> Iterable[object]:
     return value if isinstance(value, list) else ()
 
 
-def _field(fields: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of the kind asked for
+def _field(fields: Mapping[str, Any], name: str, kind: type) -> Any:
     value = fields.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise MalformedFrame(f"`{name}` is missing or not a {kind.__name__}.")
@@ -258,7 +261,7 @@ def _field(fields: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: AN
     return value
 
 
-def _optional(fields: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of the kind asked for
+def _optional(fields: Mapping[str, Any], name: str, kind: type) -> Any:
     return None if fields.get(name) is None else _field(fields, name, kind)
 
 

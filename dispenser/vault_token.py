@@ -1,0 +1,116 @@
+"""The agent's own short-lived credential: a JWT (RFC 7519) signed with EdDSA (RFC 8037), for minutes.
+
+It is made so that RabbitMQ takes it as a password too: always a `sub`, never a `client_id`, an integer `exp`,
+`rabbitmq` in the audience, and the agent's rights there in `scope`
+(https://www.rabbitmq.com/docs/oauth2#token-validation).
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote
+
+from joserfc import jwt
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import KeySet, OKPKey
+
+from shared import topology
+from shared.keyring import Keyring
+from shared.model import AgentName, Owner, SessionId
+
+#: RFC 9864 renames it `Ed25519`; RabbitMQ knows it by its older name only.
+ALGORITHM: Final = "EdDSA"
+DEFAULT_TTL_SECONDS: Final = 15 * 60
+#: A token this many seconds "from the future" is taken: the minter's clock may be ahead.
+SKEW_SECONDS: Final = 30
+#: RabbitMQ before 4.1 resets a connection whose password is longer.
+MAX_CHARACTERS: Final = 3600
+
+warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
+
+
+class InvalidVaultToken(ValueError):
+    """A text that is no live vault token of this vault. The message is for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a vault token speaks for: one session of an agent, on behalf of one owner."""
+
+    agent: AgentName
+    session: SessionId
+    owner: Owner
+    token_id: str
+    issued_at: datetime
+    expires_at: datetime
+
+
+def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
+    """A vault token for an identity. Raises: KeyMissing."""
+    key_id = keys.primary_id("signing")
+    claims = {
+        "iss": vault,
+        "sub": identity.agent,
+        "sid": identity.session,
+        "own": identity.owner,
+        "jti": identity.token_id,
+        "aud": ["rabbitmq", vault],
+        # With its fraction: a token made right after a revocation is told from one made before it.
+        "iat": identity.issued_at.timestamp(),
+        "exp": int(identity.expires_at.timestamp()),
+        "scope": _broker_rights(identity.agent),
+    }
+    key = OKPKey.import_key(keys.signing_private[key_id])
+    return jwt.encode({"alg": ALGORITHM, "kid": key_id}, claims, key, algorithms=[ALGORITHM])
+
+
+def verify(keys: Keyring, text: str, *, vault: str, now: datetime) -> Identity:
+    """Whom a vault token speaks for. Raises: InvalidVaultToken."""
+    if not text or len(text) > MAX_CHARACTERS:
+        raise InvalidVaultToken("There is no vault token here: set VAULT_AGENT_TOKEN.")
+    try:
+        claims = jwt.decode(text, verification_keys(keys), algorithms=[ALGORITHM]).claims
+        identity = _identity(claims, vault)
+    except (JoseError, ValueError, KeyError, TypeError, OverflowError):
+        raise InvalidVaultToken("This is not a vault token that this vault has made.") from None
+    if now >= identity.expires_at:
+        raise InvalidVaultToken("The vault token has expired: renew it before its end, or ask for a new one.")
+    if identity.issued_at > now + timedelta(seconds=SKEW_SECONDS):
+        raise InvalidVaultToken("The vault token is from the future: the clocks of these machines differ.")
+    return identity
+
+
+def verification_keys(keys: Keyring) -> KeySet:
+    """The public signing keys (RFC 7517), as `/.well-known/jwks.json` shows them too."""
+    return KeySet(
+        [
+            OKPKey.import_key(key, {"kid": key_id, "alg": ALGORITHM, "use": "sig"})
+            for key_id, key in keys.signing_public.items()
+        ]
+    )
+
+
+def _identity(claims: Mapping[str, Any], vault: str) -> Identity:
+    if claims["iss"] != vault or vault not in claims["aud"] or type(claims["exp"]) is not int:
+        raise ValueError("claims")
+    texts = {name: claims[name] for name in ("sub", "sid", "own", "jti")}
+    if not all(isinstance(text, str) and text for text in texts.values()):
+        raise ValueError("claims")
+    return Identity(
+        agent=AgentName(texts["sub"]),
+        session=SessionId(texts["sid"]),
+        owner=Owner(texts["own"]),
+        token_id=texts["jti"],
+        issued_at=datetime.fromtimestamp(claims["iat"], UTC),
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+    )
+
+
+def _broker_rights(agent: AgentName) -> str:
+    """Exactly its request key and its own reply queues (https://www.rabbitmq.com/docs/oauth2#scope-translation)."""
+    replies = quote(f"{topology.REPLY_PREFIX}{agent}.", safe=".") + "*"
+    return (
+        f"rabbitmq.write:*/{topology.RPC_EXCHANGE} rabbitmq.configure:*/{replies} rabbitmq.read:*/{replies}"
+    )

@@ -2,7 +2,8 @@
 
 - *to the refreshers' key* (HPKE, RFC 9180, base mode, ML-KEM-768 + X25519): grants' credentials, providers'
   secrets, enrolments. Whoever holds the public key alone can write one and not read it.
-- *under the cache key* (AES-256-GCM): access tokens, in Redis and in SQL alike.
+- *under the cache key* (AES-256-GCM): access tokens, in Redis and in SQL alike, and what a consent
+  under way needs.
 
 Layout: format version (1 byte) | kind (1) | key id (8) | generation (8, big endian) | ciphertext. Header and
 place are authenticated, so an envelope moved to another row, owner or generation does not open.
@@ -118,24 +119,12 @@ def seal_token(keys: Keyring, service: ServiceName, owner: Owner, token: AccessT
     expires = None if token.expires_at is None else token.expires_at.timestamp()
     issued = token.issued_at.timestamp()
     body = msgpack.packb([token.value, token.token_type, list(token.scopes), issued, expires, token.grant_id])
-    key_id = keys.primary_id("cache")
-    header = _header(UNDER_CACHE_KEY, key_id, token.generation)
-    nonce = os.urandom(NONCE_BYTES)
-    place = _place("token", service, owner)
-    return header + nonce + keys.cache[key_id].encrypt(nonce, body, header + place)
+    return _seal_under_cache_key(keys, token.generation, _place("token", service, owner), body)
 
 
 def open_token(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes) -> AccessToken:
     """Raises: SealBroken for anything but a token sealed for this very service and owner; KeyMissing."""
-    header, key_id, generation = _parsed_header(sealed, UNDER_CACHE_KEY)
-    key = keys.cache.get(key_id)
-    if key is None:
-        raise KeyMissing(f"No cache key {key_id} in this process's keyring.")
-    nonce, body = sealed[_HEADER.size : _HEADER.size + NONCE_BYTES], sealed[_HEADER.size + NONCE_BYTES :]
-    try:
-        opened = key.decrypt(nonce, body, header + _place("token", service, owner))
-    except (InvalidTag, ValueError):
-        raise SealBroken("A cached token does not open where it lies.") from None
+    generation, opened = _open_from_cache_key(keys, sealed, _place("token", service, owner))
     value, token_type, scopes, issued, expires, grant_id = msgpack.unpackb(opened)
     return AccessToken(
         value=value,
@@ -148,11 +137,44 @@ def open_token(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes)
     )
 
 
+def seal_verifier(
+    keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, verifier: str
+) -> bytes:
+    """A PKCE verifier that waits for its callback, bound to its consent and to whose it is."""
+    place = _place("verifier", state_hash.hex(), service, owner)
+    return _seal_under_cache_key(keys, 0, place, verifier.encode())
+
+
+def open_verifier(keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, sealed: bytes) -> str:
+    """Raises: SealBroken, KeyMissing."""
+    place = _place("verifier", state_hash.hex(), service, owner)
+    return _open_from_cache_key(keys, sealed, place)[1].decode()
+
+
+def seal_ticket(keys: Keyring, service: ServiceName, owner: Owner, expires_at: datetime) -> bytes:
+    """The right to begin a consent, for this very service and owner, until it expires."""
+    body = msgpack.packb(int(expires_at.timestamp()))
+    return _seal_under_cache_key(keys, 0, _place("ticket", service, owner), body)
+
+
+def open_ticket(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes) -> datetime:
+    """When the ticket expires. Raises: SealBroken for anything but a ticket of these two, KeyMissing."""
+    opened = _open_from_cache_key(keys, sealed, _place("ticket", service, owner))[1]
+    return datetime.fromtimestamp(msgpack.unpackb(opened), UTC)
+
+
 def key_id(sealed: bytes) -> str:
     """The id of the key an envelope was sealed with. Raises: SealBroken."""
     if len(sealed) < _HEADER.size:
         raise SealBroken("A sealed value is cut short.")
     return str(_HEADER.unpack_from(sealed)[2].hex())
+
+
+def generation(sealed: bytes) -> int:
+    """The generation an envelope says it is of: authenticated only once it has been opened. Raises: SealBroken."""
+    if len(sealed) < _HEADER.size:
+        raise SealBroken("A sealed value is cut short.")
+    return int(_HEADER.unpack_from(sealed)[3])
 
 
 def fingerprint(grant_id: GrantId, credential: Credential) -> bytes:
@@ -180,6 +202,25 @@ def _open_from_refreshers(keys: Keyring, sealed: bytes, place: bytes, generation
         return _SUITE.decrypt(sealed[_HEADER.size :], key, info=header + place)
     except (InvalidTag, ValueError):
         raise SealBroken("A sealed value does not open where it lies.") from None
+
+
+def _seal_under_cache_key(keys: Keyring, generation: int, place: bytes, body: bytes) -> bytes:
+    key_id = keys.primary_id("cache")
+    header = _header(UNDER_CACHE_KEY, key_id, generation)
+    nonce = os.urandom(NONCE_BYTES)
+    return header + nonce + keys.cache[key_id].encrypt(nonce, body, header + place)
+
+
+def _open_from_cache_key(keys: Keyring, sealed: bytes, place: bytes) -> tuple[int, bytes]:
+    header, key_id, generation = _parsed_header(sealed, UNDER_CACHE_KEY)
+    key = keys.cache.get(key_id)
+    if key is None:
+        raise KeyMissing(f"No cache key {key_id} in this process's keyring.")
+    nonce, body = sealed[_HEADER.size : _HEADER.size + NONCE_BYTES], sealed[_HEADER.size + NONCE_BYTES :]
+    try:
+        return generation, key.decrypt(nonce, body, header + place)
+    except (InvalidTag, ValueError):
+        raise SealBroken("A value under the cache key does not open where it lies.") from None
 
 
 def _header(kind: int, key_id: str, generation: int) -> bytes:

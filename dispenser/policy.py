@@ -47,9 +47,9 @@ def evaluate(policies: Sequence[Policy], query: Query, now: datetime) -> Allowed
     """The verdict. The order of policies does not matter: any deny that matches wins."""
     matching = [policy for policy in policies if matches(policy, query, now)]
     for policy in matching:
-        if policy.effect is Effect.DENY:
+        if policy.effect is Effect.DENY and _denied_scopes(policy, query):
             return Denied(reason=f"Policy {policy.name} denies it.", policy=policy.name)
-    return _best(matching, query)
+    return _best([policy for policy in matching if policy.effect is Effect.ALLOW], query)
 
 
 def matches(policy: Policy, query: Query, now: datetime) -> bool:
@@ -86,6 +86,11 @@ def _shortfall(policy: Policy, query: Query) -> str | None:
     if policy.max_ttl_seconds is not None and query.min_ttl_seconds > policy.max_ttl_seconds:
         return f"Policy {policy.name} allows at most {policy.max_ttl_seconds} seconds."
     return None
+
+
+def _denied_scopes(policy: Policy, query: Query) -> bool:
+    """A deny without scopes is about all of them."""
+    return policy.scopes is None or bool(query.scopes & set(policy.scopes))
 
 
 def _any_matches(patterns: Iterable[str], name: str) -> bool:

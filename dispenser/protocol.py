@@ -1,7 +1,8 @@
 """What agents and dispensers say to each other: msgpack frames with hard limits, the same at both ends.
 
 A *request* is one message with one vault token and up to 64 calls. Its *replies* come in one or more
-messages, each a list of pairs of a call's index and its reply, so that a call which has to wait holds up no other.
+messages, each a list of pairs of a call's index and its reply, so that a call which has to wait holds up
+no other.
 """
 
 from collections.abc import Iterable, Mapping

@@ -171,7 +171,7 @@ def key_id(sealed: bytes) -> str:
 
 
 def generation(sealed: bytes) -> int:
-    """The generation an envelope says it is of: authenticated only once it has been opened. Raises: SealBroken."""
+    """The generation an envelope says it is of, which only opening it proves. Raises: SealBroken."""
     if len(sealed) < _HEADER.size:
         raise SealBroken("A sealed value is cut short.")
     return int(_HEADER.unpack_from(sealed)[3])

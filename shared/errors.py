@@ -56,6 +56,13 @@ class CacheUnavailable(VaultError):
     retryable = True
 
 
+class AuditUnavailable(VaultError):
+    """The audit journal cannot be written. Free space or mend DISPENSER_HOME; until then no token leaves."""
+
+    code = "audit_unavailable"
+    retryable = True
+
+
 class SealBroken(VaultError):
     """A sealed value does not open: altered, moved to another row, or sealed under another key."""
 

@@ -366,6 +366,16 @@ class AuditStore(Protocol):
         """Newest first."""
 
 
+class AuditJournal(Protocol):
+    """Where a decision is written down before it takes effect."""
+
+    async def append(self, record: AuditRecord) -> None:
+        """Returns once the record is durable; `writer` and `sequence` are the journal's to set.
+
+        Raises: AuditUnavailable.
+        """
+
+
 class Store(Protocol):
     """The SQL truth."""
 

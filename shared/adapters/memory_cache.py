@@ -1,0 +1,50 @@
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from shared.ports import Clock
+
+
+class MemoryCache:
+    """The cache of an embedded vault: a dictionary that forgets by the clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        now = self._clock()
+        found = [self._live(key, now) for key in keys]
+        return [held.value if held else None for held in found]
+
+    async def put_if_newer(self, key: str, version: int, value: bytes, ttl_seconds: float | None) -> bool:
+        now = self._clock()
+        held = self._live(key, now)
+        if held and held.version >= version:
+            return False
+        ends = None if ttl_seconds is None else now + timedelta(seconds=ttl_seconds)
+        self._held[key] = _Held(version, value, ends)
+        return True
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def close(self) -> None:
+        self._held.clear()
+
+    def flush(self) -> None:
+        """Forget everything, as a cache may at any moment."""
+        self._held.clear()
+
+    def _live(self, key: str, now: datetime) -> "_Held | None":
+        held = self._held.get(key)
+        if held and held.ends is not None and held.ends <= now:
+            del self._held[key]
+            return None
+        return held
+
+
+class _Held(NamedTuple):
+    version: int
+    value: bytes
+    ends: datetime | None

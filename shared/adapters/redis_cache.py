@@ -1,0 +1,79 @@
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisError
+
+from shared.adapters.gathering import Gathering
+from shared.adapters.redis_client import Client, client
+from shared.errors import CacheUnavailable
+
+_KEYS_PER_FETCH: Final = 512
+_VERSION_BYTES: Final = 8
+
+# A value is kept behind its version. Lua's numbers are doubles, so the two halves are compared one by one.
+_PUT_IF_NEWER: Final = """
+local held = redis.call('GET', KEYS[1])
+if held and #held >= 8 then
+    local held_high, held_low = struct.unpack('>I4I4', held)
+    local high, low = struct.unpack('>I4I4', ARGV[1])
+    if held_high > high or (held_high == high and held_low >= low) then return 0 end
+end
+if ARGV[2] == '' then
+    redis.call('SET', KEYS[1], ARGV[1])
+else
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return 1
+"""
+
+
+class RedisCache:
+    """The cache on Redis, Sentinel or Cluster."""
+
+    def __init__(self, redis: Client) -> None:
+        self._redis = redis
+        self._gathering = Gathering(self._fetch, limit=_KEYS_PER_FETCH)
+        # Sent by digest; sent whole where a restart or SCRIPT FLUSH has made Redis forget it.
+        self._put = redis.register_script(_PUT_IF_NEWER)
+
+    @classmethod
+    def open(cls, url: str) -> "RedisCache":
+        """A cache that connects when it is first used. Raises: ConfigurationError."""
+        return cls(client(url))
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        found = await self._gathering.get_many(keys)
+        return [stored[_VERSION_BYTES:] if stored is not None else None for stored in found]
+
+    async def put_if_newer(self, key: str, version: int, value: bytes, ttl_seconds: float | None) -> bool:
+        stored = version.to_bytes(_VERSION_BYTES, "big") + value
+        milliseconds = "" if ttl_seconds is None else str(max(1, round(ttl_seconds * 1000)))
+        async with _translated():
+            return bool(await self._put(keys=[key], args=[stored, milliseconds]))
+
+    async def ping(self) -> None:
+        async with _translated():
+            await self._redis.ping()
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def _fetch(self, keys: Sequence[str]) -> list[bytes | None]:
+        async with _translated():
+            # A cluster's keys lie in many slots: a round trip to each of its nodes, all at once.
+            clustered = isinstance(self._redis, RedisCluster)
+            found: Any = await (self._redis.mget_nonatomic(keys) if clustered else self._redis.mget(keys))
+            return list(found)
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise CacheUnavailable(
+            f"The cache did not answer ({type(error).__name__}). "
+            "Check DISPENSER_CACHE_URL and that Redis is up."
+        ) from error

@@ -1,65 +1,42 @@
 """The request path: check, policy, one look into the cache, decide, audit, reply.
 
-Both doors call it; it never calls a provider.
+Both doors call it. It never calls a provider.
 """
 
-import hashlib
-import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import timedelta
 
-from dispenser import policy, revocation
+from dispenser import audit_record, question, replies
+from dispenser.authentication import Authentication
 from dispenser.catalogue_view import CatalogueView
 from dispenser.decision import Hand, Refresh, Refuse, Want, decide, usable
-from dispenser.joining import Joining
-from dispenser.policy import Allowed, Denied, Query
-from dispenser.protocol import Call, Code, RejectedCall, RenewCall, Reply, TokenCall
+from dispenser.lookup import Lookup
+from dispenser.policy import Denied
+from dispenser.protocol import Call, Code, RejectedCall, RenewCall, Reply
+from dispenser.question import Question
 from dispenser.refresh_wait import RefreshWait
-from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, InvalidVaultToken, mint, verify
-from shared import envelope
-from shared.cache_keys import TOMBSTONE, token_key
+from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, InvalidVaultToken, mint, renewed
 from shared.errors import (
     AuditUnavailable,
     BusUnavailable,
-    CacheUnavailable,
     KeyMissing,
     QueueFull,
-    SealBroken,
     StoreUnavailable,
     Unroutable,
 )
-from shared.expiry import remaining_seconds
 from shared.keyring import Keyring
 from shared.messages import Reason
-from shared.model import AccessToken, AgentName, AuditRecord, Grant, Owner, Revocation, Service, ServiceName
+from shared.model import AccessToken, Grant, Owner, ServiceName
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 
-#: Vault tokens older than this are over by themselves, so older revocations need not be known.
-REVOCATION_HORIZON: Final = timedelta(days=1)
-RETRY_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One call, with what it was resolved to."""
-
-    identity: Identity
-    call: TokenCall | RejectedCall
-    service: ServiceName
-    owner: Owner
-    request_id: str
-    door: str
-    deadline: datetime
-    catalogue_version: int
-    #: The policy that allowed it, and for how many seconds at most.
-    policy: str
-    max_ttl_seconds: int | None
+UNSURE = "The vault cannot reach its database, and without it this cannot be answered safely."
+UNHEARD = "The vault cannot reach the broker to ask for a refresh."
+UNAUDITED = "The vault cannot write its audit journal, and no token leaves unaudited."
+REVOKED = "The vault token was revoked."
 
 
 class Dispenser:
-    """Answers agents' calls. One per process; safe to call concurrently."""
+    """Answers agents' calls, as many at once as come."""
 
     def __init__(
         self,
@@ -75,8 +52,6 @@ class Dispenser:
         connect_url: Callable[[ServiceName, Owner], str],
         new_id: Callable[[], str],
     ) -> None:
-        self._store = store
-        self._cache = cache
         self._keys = keys
         self._catalogue = catalogue
         self._journal = journal
@@ -84,7 +59,145 @@ class Dispenser:
         self._vault = vault
         self._connect_url = connect_url
         self._new_id = new_id
-        self._verified: dict[str, Identity] = {}
+        self._authentication = Authentication(keys, vault, store.revocations, clock)
+        self._lookup = Lookup(cache, store.grants, keys, clock)
         self._wait = RefreshWait(bus, cache, store.grants)
-        self._find = Joining(self._find_grant)
-        self._revocations = Joining(self._read_revocations)
+
+    async def authenticate(self, vault_token: str) -> Identity | Reply:
+        """Whom a vault token speaks for, or the refusal. Revocation is checked with each call."""
+        try:
+            identity = self._authentication.identify(vault_token)
+        except InvalidVaultToken as error:
+            return replies.unauthenticated(str(error))
+        agent = self._catalogue.current.agents.get(identity.agent)
+        if agent is None:
+            return replies.unauthenticated("The vault token's agent is not declared: `dispenser apply` it.")
+        if agent.revoked_at is not None:
+            return replies.unauthenticated("The agent was revoked.")
+        return identity
+
+    async def answer(
+        self, identity: Identity, call: Call, *, request_id: str, door: str, deadline_seconds: float
+    ) -> Reply:
+        """One call's reply. Raises nothing for what the world does; the audit record is durable first."""
+        if isinstance(call, RenewCall):
+            return await self._renew(identity)
+        asked = question.put(
+            self._catalogue.current,
+            identity,
+            call,
+            request_id=request_id,
+            door=door,
+            deadline_seconds=deadline_seconds,
+            now=self._clock(),
+        )
+        return await self._audited(asked, await self._resolved(asked))
+
+    async def _resolved(self, asked: Question) -> Reply:
+        if isinstance(asked.verdict, Denied):
+            return replies.denied(asked.call.service)
+        if not asked.known:
+            return replies.not_found(asked.call.service)
+        try:
+            return await self._looked_up(asked)
+        except StoreUnavailable:
+            return replies.overloaded(asked.call.service, UNSURE)
+        except (BusUnavailable, QueueFull, Unroutable):
+            return replies.overloaded(asked.call.service, UNHEARD)
+
+    async def _looked_up(self, asked: Question) -> Reply:
+        epochs, token = await self._lookup.cached(asked.identity, asked.place)
+        if await self._authentication.revoked(asked.identity, epochs):
+            return replies.unauthenticated(REVOKED)
+        if isinstance(asked.call, RejectedCall):
+            return await self._rejected(asked, asked.call.generation, token)
+        if token is not None and usable(token, asked.want, self._clock()):
+            return self._handed(asked, token)
+        return await self._refreshed(asked, token)
+
+    async def _refreshed(self, asked: Question, token: AccessToken | None) -> Reply:
+        """Look into the database and, where that does not do, wait for one refresh."""
+        first_generation: int | None = None
+        while True:
+            grant, stored = await self._lookup.stored(asked.place)
+            token = _newest(token, stored)
+            match decide(grant, token, asked.want, self._clock()):
+                case Hand(token=found):
+                    return self._handed(asked, found)
+                case Refuse() as refusal:
+                    return self._refused(asked, refusal)
+                case Refresh(grant=due, meanwhile=meanwhile):
+                    first_generation = due.generation if first_generation is None else first_generation
+                    if due.generation > first_generation:
+                        return self._refused(asked, _SHORT_LIVED)
+                    if not await self._waited(asked, due, meanwhile):
+                        return self._in_the_meantime(asked, meanwhile)
+
+    async def _rejected(self, asked: Question, generation: int, token: AccessToken | None) -> Reply:
+        """An API refused the token of a generation: refresh once, however many report it."""
+        while True:
+            grant, stored = await self._lookup.stored(asked.place)
+            newest = _newest(token, stored)
+            if newest is not None and newest.generation > generation:
+                return Reply(code=Code.OK, service=asked.call.service, generation=newest.generation)
+            verdict = decide(grant, None, Want(), self._clock())
+            if isinstance(verdict, Refuse):
+                return self._refused(asked, verdict)
+            if grant is None or not await self._waited(asked, grant, None, Reason.REJECTED):
+                return replies.deadline_exceeded(asked.call.service)
+
+    async def _waited(
+        self, asked: Question, grant: Grant, meanwhile: AccessToken | None, reason: Reason = Reason.MISS
+    ) -> bool:
+        """Wait for the refresh. False: the deadline has come, or there is something to hand out meanwhile and
+        the refresh cannot even be asked for."""
+        left = (asked.deadline - self._clock()).total_seconds()
+        if left <= 0:
+            return False
+        try:
+            await self._wait(grant, reason, left)
+        except (BusUnavailable, QueueFull, Unroutable):
+            if meanwhile is None:
+                raise
+            return False
+        return True
+
+    def _in_the_meantime(self, asked: Question, token: AccessToken | None) -> Reply:
+        return replies.deadline_exceeded(asked.call.service) if token is None else self._handed(asked, token)
+
+    def _handed(self, asked: Question, token: AccessToken) -> Reply:
+        return replies.handed(asked.place[0], token, asked.max_ttl_seconds, self._clock())
+
+    def _refused(self, asked: Question, refusal: Refuse) -> Reply:
+        return replies.refused(asked.place[0], refusal, self._connect_url(*asked.place))
+
+    async def _audited(self, asked: Question, reply: Reply) -> Reply:
+        try:
+            await self._journal.append(audit_record.of_call(self._keys, asked, reply, self._clock()))
+        except AuditUnavailable:
+            return replies.overloaded(asked.call.service, UNAUDITED)
+        return reply
+
+    async def _renew(self, identity: Identity) -> Reply:
+        """The same identity with a new life."""
+        try:
+            epochs = await self._lookup.epochs(identity)
+            if await self._authentication.revoked(identity, epochs):
+                return replies.unauthenticated(REVOKED)
+            fresh = renewed(identity, self._new_id(), self._clock(), timedelta(seconds=DEFAULT_TTL_SECONDS))
+            return replies.vault_token(mint(self._keys, fresh, vault=self._vault), fresh)
+        except StoreUnavailable:
+            return replies.overloaded("", UNSURE)
+        except KeyMissing:
+            return Reply(code=Code.DENIED, reason="This door mints no vault tokens: renew at the gateway.")
+
+
+_SHORT_LIVED = Refuse(
+    code=Code.TTL_UNAVAILABLE,
+    reason="Even a fresh token of this provider does not live so long: ask for a shorter min_ttl.",
+)
+
+
+def _newest(one: AccessToken | None, other: AccessToken | None) -> AccessToken | None:
+    found = [token for token in (one, other) if token is not None]
+    return max(found, key=lambda token: token.generation, default=None)

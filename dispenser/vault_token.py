@@ -7,7 +7,7 @@ It is made so that RabbitMQ takes it as a password too: always a `sub`, never a 
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -64,6 +64,11 @@ def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
     }
     key = OKPKey.import_key(keys.signing_private[key_id])
     return jwt.encode({"alg": ALGORITHM, "kid": key_id}, claims, key, algorithms=[ALGORITHM])
+
+
+def renewed(identity: Identity, token_id: str, now: datetime, life: timedelta) -> Identity:
+    """The same agent, session and owner, with a new token id and a new life."""
+    return replace(identity, token_id=token_id, issued_at=now, expires_at=now + life)
 
 
 def verify(keys: Keyring, text: str, *, vault: str, now: datetime) -> Identity:

@@ -1,0 +1,52 @@
+"""What the audit says of a call. No secret: a token is named by its HMAC."""
+
+import hashlib
+import hmac
+from datetime import datetime
+
+from dispenser.policy import Denied
+from dispenser.protocol import Code, RejectedCall, Reply, TokenCall
+from dispenser.question import Question
+from shared.keyring import Keyring
+from shared.model import AuditRecord
+
+FINGERPRINT_DIGITS = 32
+
+
+def of_call(keys: Keyring, question: Question, reply: Reply, at: datetime) -> AuditRecord:
+    """The record of one call's outcome; the journal numbers it. Raises: KeyMissing."""
+    call, verdict = question.call, question.verdict
+    return AuditRecord(
+        writer="",
+        sequence=0,
+        at=at,
+        action=_action(call, reply),
+        outcome=reply.code.value,
+        agent=question.identity.agent,
+        session=question.identity.session,
+        owner=question.place[1],
+        service=question.place[0],
+        generation=reply.generation,
+        fingerprint=fingerprint(keys, reply.access_token),
+        scopes=reply.scopes,
+        policy=verdict.policy,
+        catalogue_version=question.catalogue_version,
+        request_id=question.request_id,
+        purpose=call.purpose if isinstance(call, TokenCall) else "",
+        door=question.door,
+        reason=verdict.reason if isinstance(verdict, Denied) else reply.reason,
+    )
+
+
+def fingerprint(keys: Keyring, access_token: str | None) -> str:
+    """Finds a token's records again without telling the token. Raises: KeyMissing."""
+    if access_token is None:
+        return ""
+    key = keys.audit[keys.primary_id("audit")]
+    return hmac.new(key, access_token.encode(), hashlib.sha256).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def _action(call: TokenCall | RejectedCall, reply: Reply) -> str:
+    if isinstance(call, RejectedCall):
+        return "token.rejected"
+    return "token.dispensed" if reply.code is Code.OK else "token.denied"

@@ -1,0 +1,96 @@
+from typing import NamedTuple
+
+import structlog
+
+from dispenser import revocation
+from dispenser.joining import Joining
+from dispenser.revocation import Epochs
+from dispenser.vault_token import Identity
+from shared import envelope
+from shared.cache_keys import TOMBSTONE, token_key
+from shared.errors import CacheUnavailable, KeyMissing, SealBroken
+from shared.expiry import remaining_seconds
+from shared.keyring import Keyring
+from shared.model import AccessToken, Grant, Owner, ServiceName
+from shared.ports import Cache, Clock, GrantStore
+
+log = structlog.get_logger()
+Place = tuple[ServiceName, Owner]
+
+
+class Cached(NamedTuple):
+    """What one round trip to the cache brought."""
+
+    epochs: Epochs
+    token: AccessToken | None
+
+
+class Stored(NamedTuple):
+    """What the database has."""
+
+    grant: Grant | None
+    token: AccessToken | None
+
+
+class Lookup:
+    """Finds the newest token of a service and owner: in the cache first, then in the database."""
+
+    def __init__(self, cache: Cache, grants: GrantStore, keys: Keyring, clock: Clock) -> None:
+        self._cache = cache
+        self._grants = grants
+        self._keys = keys
+        self._clock = clock
+        self._joined = Joining(self._read)
+
+    async def cached(self, identity: Identity, place: Place) -> Cached:
+        """Epochs and token together, in one round trip; an unreachable cache is an empty one."""
+        keys = [*revocation.cache_keys(identity), token_key(*place)]
+        try:
+            *epochs, sealed = await self._cache.get_many(keys)
+        except CacheUnavailable:
+            return Cached(Epochs(complete=False, void_until=None), None)
+        return Cached(revocation.from_cache(epochs), self._opened(place, sealed))
+
+    async def epochs(self, identity: Identity) -> Epochs:
+        """The epochs alone."""
+        try:
+            return revocation.from_cache(await self._cache.get_many(revocation.cache_keys(identity)))
+        except CacheUnavailable:
+            return Epochs(complete=False, void_until=None)
+
+    async def stored(self, place: Place) -> Stored:
+        """The grant and its current token, read once for all who ask at the moment.
+
+        Raises: StoreUnavailable.
+        """
+        return await self._joined(place)
+
+    async def _read(self, place: Place) -> Stored:
+        grant = await self._grants.find(*place)
+        if grant is None:
+            return Stored(None, None)
+        token = self._opened(place, grant.sealed_token)
+        if token is not None and grant.sealed_token is not None:
+            await self._refill(place, token, grant.sealed_token)
+        return Stored(grant, token)
+
+    async def _refill(self, place: Place, token: AccessToken, sealed: bytes) -> None:
+        """Heal a cache that lost its content."""
+        left = remaining_seconds(token.expires_at, self._clock())
+        if left <= 0:
+            return
+        try:
+            await self._cache.put_if_newer(
+                token_key(*place), token.generation, sealed, None if token.expires_at is None else left
+            )
+        except CacheUnavailable:
+            return
+
+    def _opened(self, place: Place, sealed: bytes | None) -> AccessToken | None:
+        if sealed is None or sealed == TOMBSTONE:
+            return None
+        try:
+            return envelope.open_token(self._keys, *place, sealed)
+        except (SealBroken, KeyMissing) as error:
+            log.warning("A sealed token does not open", service=place[0], owner=place[1], code=error.code)
+            return None

@@ -1,0 +1,87 @@
+"""A call put in terms of the catalogue: who asks, for what, for whom, and what the policies say."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dispenser.decision import Want
+from dispenser.policy import Allowed, Denied, Query, evaluate
+from dispenser.protocol import RejectedCall, TokenCall
+from dispenser.vault_token import Identity
+from shared.model import Catalogue, Owner, ServiceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One call and all that is known of it before anything is looked up."""
+
+    identity: Identity
+    call: TokenCall | RejectedCall
+    place: tuple[ServiceName, Owner]
+    verdict: Allowed | Denied
+    #: There is such a service.
+    known: bool
+    request_id: str
+    door: str
+    deadline: datetime
+    catalogue_version: int
+
+    @property
+    def max_ttl_seconds(self) -> int | None:
+        """What the policy that allowed it says."""
+        return self.verdict.max_ttl_seconds if isinstance(self.verdict, Allowed) else None
+
+    @property
+    def want(self) -> Want:
+        """What the token must be like."""
+        if isinstance(self.call, RejectedCall):
+            return Want()
+        scopes = None if self.call.scopes is None else frozenset(self.call.scopes)
+        return Want(min_ttl_seconds=self.call.min_ttl, scopes=scopes)
+
+
+def put(
+    catalogue: Catalogue,
+    identity: Identity,
+    call: TokenCall | RejectedCall,
+    *,
+    request_id: str,
+    door: str,
+    deadline_seconds: float,
+    now: datetime,
+) -> Question:
+    """Resolve a call against the catalogue. The owner is the session's where the call names none."""
+    service, owner = ServiceName(call.service), Owner(call.owner or identity.owner)
+    return Question(
+        identity=identity,
+        call=call,
+        place=(service, owner),
+        verdict=evaluate(catalogue.policies, _query(catalogue, identity, call, service, owner), now),
+        known=service in catalogue.services,
+        request_id=request_id,
+        door=door,
+        deadline=now + timedelta(seconds=deadline_seconds),
+        catalogue_version=catalogue.version,
+    )
+
+
+def _query(
+    catalogue: Catalogue,
+    identity: Identity,
+    call: TokenCall | RejectedCall,
+    service: ServiceName,
+    owner: Owner,
+) -> Query:
+    declared = catalogue.services.get(service)
+    scopes = () if declared is None else declared.scopes
+    min_ttl = None
+    if isinstance(call, TokenCall):
+        scopes = scopes if call.scopes is None else call.scopes
+        min_ttl = call.min_ttl
+    return Query(
+        agent=identity.agent,
+        session_owner=identity.owner,
+        service=service,
+        owner=owner,
+        scopes=frozenset(scopes),
+        min_ttl_seconds=min_ttl or 0.0,
+    )

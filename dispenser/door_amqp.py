@@ -1,0 +1,113 @@
+"""The AMQP door: translates deliveries to calls and replies to messages. Decides nothing of its own."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import structlog
+
+from dispenser.dispense import Dispenser
+from dispenser.protocol import (
+    DEFAULT_DEADLINE_SECONDS,
+    Code,
+    MalformedFrame,
+    Reply,
+    Request,
+    decode_request,
+    encode_replies,
+)
+from shared import topology
+from shared.ports import Ack, Bus, Delivery, Settlement
+
+DOOR: Final = "amqp"
+#: Requests answered at once by one process.
+PREFETCH: Final = 100
+MAX_CORRELATION_ID: Final = 64
+#: A reply is dropped by the broker when nobody has taken it after so many seconds.
+REPLY_LIFE_SECONDS: Final = 30.0
+log = structlog.get_logger()
+
+
+def addressed_to_sender(delivery: Delivery) -> bool:
+    """The reply goes to a queue of the very user that the broker has authenticated, and to no other.
+
+    A crafted direct reply-to closes the dispenser's connection on RabbitMQ before 4.1, and any other queue
+    would make it a confused deputy (https://www.rabbitmq.com/docs/validated-user-id).
+    """
+    if not delivery.user_id or not delivery.reply_to or not delivery.correlation_id:
+        return False
+    own = re.escape(f"{topology.REPLY_PREFIX}{delivery.user_id}.")
+    return (
+        len(delivery.correlation_id) <= MAX_CORRELATION_ID
+        and re.fullmatch(rf"{own}[0-9a-f]{{32}}", delivery.reply_to) is not None
+    )
+
+
+class AmqpDoor:
+    """Serves the RPC queue."""
+
+    def __init__(self, bus: Bus, dispenser: Dispenser) -> None:
+        self._bus = bus
+        self._dispenser = dispenser
+
+    async def open(self) -> None:
+        """Take requests from now on, on this and every later connection."""
+        await self._bus.consume(topology.RPC_QUEUE, self.handle, prefetch=PREFETCH)
+
+    async def handle(self, delivery: Delivery) -> Settlement:
+        """Answer one message. It is always done with: a request that failed is asked again by its agent."""
+        if not addressed_to_sender(delivery):
+            log.warning("Request refused: its reply address is not its sender's", user=delivery.user_id)
+            return Ack()
+        async for replies in self._replies(delivery):
+            await self._send(delivery, replies)
+        return Ack()
+
+    async def _replies(self, delivery: Delivery) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
+        try:
+            request = decode_request(delivery.body)
+        except MalformedFrame as error:
+            yield [(0, Reply(code=Code.INVALID_REQUEST, reason=str(error)))]
+            return
+        identity = await self._dispenser.authenticate(request.vault_token)
+        if isinstance(identity, Reply):
+            yield [(index, identity) for index in range(len(request.calls))]
+            return
+        deadline_seconds = _deadline_seconds(request, delivery)
+        tasks = [
+            asyncio.create_task(
+                self._dispenser.answer(
+                    identity, call, request_id=request.id, door=DOOR, deadline_seconds=deadline_seconds
+                )
+            )
+            for call in request.calls
+        ]
+        async for finished in _as_they_finish(tasks):
+            yield [(index, tasks[index].result()) for index in finished]
+
+    async def _send(self, delivery: Delivery, replies: Sequence[tuple[int, Reply]]) -> None:
+        if delivery.reply_to is None or delivery.correlation_id is None:  # pragma: no cover - checked above
+            return
+        await self._bus.reply(
+            delivery.reply_to, delivery.correlation_id, encode_replies(replies), REPLY_LIFE_SECONDS
+        )
+
+
+async def _as_they_finish(tasks: Sequence[asyncio.Task[Reply]]) -> AsyncIterator[list[int]]:
+    """Indexes of tasks, those together that end together."""
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            yield [index for index, task in enumerate(tasks) if task in done]
+    finally:
+        for task in pending:
+            task.cancel()
+
+
+def _deadline_seconds(request: Request, delivery: Delivery) -> float:
+    """The message's own expiration and the request's word for it: the earlier counts."""
+    expiration = delivery.expiration_seconds
+    stated = min(request.deadline_seconds, DEFAULT_DEADLINE_SECONDS * 3)
+    return stated if expiration is None else min(stated, expiration)

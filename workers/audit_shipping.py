@@ -1,0 +1,109 @@
+import asyncio
+import fcntl
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from shared import audit_line
+from shared.errors import MalformedMessage, VaultError
+from shared.model import AuditRecord
+
+BATCH_BYTES: Final = 256 * 1024
+PAUSE_SECONDS: Final = 0.5
+JOURNALS: Final = "*.jsonl"
+log = structlog.get_logger()
+
+Append = Callable[[Sequence[AuditRecord]], Awaitable[None]]
+
+
+class AuditShipping:
+    """Carries the journals of a folder into the audit's index.
+
+    Appending is idempotent by writer and sequence, so a crash between the index and the mark repeats a batch and
+    doubles nothing. A journal is removed once it is shipped whole and its writer has gone.
+    """
+
+    def __init__(self, folder: Path, append: Append) -> None:
+        self._folder = folder
+        self._append = append
+
+    async def run(self) -> None:
+        """Ship until cancelled; a database that is down delays and loses nothing."""
+        reachable = True
+        while True:
+            try:
+                await self.ship()
+                reachable = True
+            except VaultError as error:
+                if reachable:
+                    log.warning("Audit records wait for the database", code=error.code)
+                reachable = False
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def ship(self) -> int:
+        """Ship all that lies there now and return how many records. Raises: StoreUnavailable."""
+        return sum([await self._ship_journal(path) for path in sorted(self._folder.glob(JOURNALS))])
+
+    async def _ship_journal(self, path: Path) -> int:
+        mark, shipped = path.with_suffix(".shipped"), 0
+        left_by_writer = _left_by_writer(path)
+        offset = _read_mark(mark)
+        while lines := _whole_lines(path, offset):
+            records = [record for line in lines.splitlines() if (record := _record(line, path)) is not None]
+            await self._append(records)
+            offset, shipped = offset + len(lines), shipped + len(records)
+            _write_mark(mark, offset)
+        if left_by_writer:
+            path.unlink(missing_ok=True)
+            mark.unlink(missing_ok=True)
+        return shipped
+
+
+def _whole_lines(path: Path, offset: int) -> bytes:
+    try:
+        with path.open("rb") as journal:
+            journal.seek(offset)
+            chunk = journal.read(BATCH_BYTES)
+    except FileNotFoundError:  # another shipper has finished it
+        return b""
+    return chunk[: chunk.rfind(b"\n") + 1]
+
+
+def _record(line: bytes, path: Path) -> AuditRecord | None:
+    try:
+        return audit_line.decode(line)
+    except MalformedMessage:
+        log.error("A line of the audit journal does not parse", journal=path.name)
+        return None
+
+
+def _left_by_writer(path: Path) -> bool:
+    """The writer's lock is gone, so nothing will be added. Asked before reading, so that nothing is missed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(handle)
+
+
+def _read_mark(mark: Path) -> int:
+    try:
+        return int(mark.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _write_mark(mark: Path, offset: int) -> None:
+    replacement = mark.with_suffix(".shipped.new")
+    replacement.write_text(str(offset))
+    replacement.replace(mark)

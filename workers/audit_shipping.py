@@ -22,8 +22,8 @@ Append = Callable[[Sequence[AuditRecord]], Awaitable[None]]
 class AuditShipping:
     """Carries the journals of a folder into the audit's index.
 
-    Appending is idempotent by writer and sequence, so a crash between the index and the mark repeats a batch and
-    doubles nothing. A journal is removed once it is shipped whole and its writer has gone.
+    Appending is idempotent by writer and sequence, so a crash between the index and the mark repeats a batch
+    and doubles nothing. A journal is removed once it is shipped whole and its writer has gone.
     """
 
     def __init__(self, folder: Path, append: Append) -> None:
@@ -45,7 +45,7 @@ class AuditShipping:
 
     async def ship(self) -> int:
         """Ship all that lies there now and return how many records. Raises: StoreUnavailable."""
-        return sum([await self._ship_journal(path) for path in sorted(self._folder.glob(JOURNALS))])
+        return sum([await self._ship_journal(path) for path in _journals(self._folder)])
 
     async def _ship_journal(self, path: Path) -> int:
         mark, shipped = path.with_suffix(".shipped"), 0
@@ -57,9 +57,17 @@ class AuditShipping:
             offset, shipped = offset + len(lines), shipped + len(records)
             _write_mark(mark, offset)
         if left_by_writer:
-            path.unlink(missing_ok=True)
-            mark.unlink(missing_ok=True)
+            _remove(path, mark)
         return shipped
+
+
+def _journals(folder: Path) -> list[Path]:
+    return sorted(folder.glob(JOURNALS))
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _whole_lines(path: Path, offset: int) -> bytes:
@@ -76,12 +84,12 @@ def _record(line: bytes, path: Path) -> AuditRecord | None:
     try:
         return audit_line.decode(line)
     except MalformedMessage:
-        log.error("A line of the audit journal does not parse", journal=path.name)
+        log.warning("A line of the audit journal does not parse", journal=path.name)
         return None
 
 
 def _left_by_writer(path: Path) -> bool:
-    """The writer's lock is gone, so nothing will be added. Asked before reading, so that nothing is missed."""
+    """The writer's lock is gone: nothing will be added. Asked before reading, so that nothing is missed."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

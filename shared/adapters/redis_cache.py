@@ -63,8 +63,11 @@ class RedisCache:
     async def _fetch(self, keys: Sequence[str]) -> list[bytes | None]:
         async with _translated():
             # A cluster's keys lie in many slots: a round trip to each of its nodes, all at once.
-            clustered = isinstance(self._redis, RedisCluster)
-            found: Any = await (self._redis.mget_nonatomic(keys) if clustered else self._redis.mget(keys))
+            found: Any = (
+                await self._redis.mget_nonatomic(keys)
+                if isinstance(self._redis, RedisCluster)
+                else await self._redis.mget(keys)
+            )
             return list(found)
 
 

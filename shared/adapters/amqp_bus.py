@@ -1,0 +1,104 @@
+import asyncio
+from typing import Final
+
+import structlog
+from aio_pika import DeliveryMode, Message
+
+from shared.adapters.amqp_channel import AmqpChannel
+from shared.adapters.amqp_connection import AmqpConnection
+from shared.adapters.amqp_consumer import AmqpConsumer
+from shared.adapters.amqp_failure import DRIVER_FAILURES, given_up, publish_failure
+from shared.adapters.amqp_log import keep_bodies_out_of_the_log
+from shared.adapters.amqp_topology import declare_topology
+from shared.errors import BusUnavailable
+from shared.ports import Handler, Outgoing
+from shared.topology import EVENTS_EXCHANGE
+
+#: Seconds in which `dispenser init` expects to be done.
+_DECLARE_SECONDS: Final = 60.0
+
+_log = structlog.get_logger()
+
+
+class AmqpBus:
+    """The bus on RabbitMQ.
+
+    Publishes on one channel with confirms, as many at once as there are callers; replies on another, without.
+    A lost confirm does not mean a lost message: who publishes again publishes at least once.
+    """
+
+    def __init__(self, url: str, *, name: str, patience_seconds: float = 10.0) -> None:
+        """`name`: of the connection, in RabbitMQ's lists. `patience_seconds`: how long a publish waits for a
+        connection and its confirm. Raises: ConfigurationError."""
+        keep_bodies_out_of_the_log()
+        self._connection = AmqpConnection(url, name=name)
+        self._confirmed = AmqpChannel(self._connection, confirms=True)
+        self._unconfirmed = AmqpChannel(self._connection, confirms=False)
+        self._patience_seconds = patience_seconds
+        self._consumers: list[AmqpConsumer] = []
+
+    @property
+    def connected(self) -> bool:
+        return self._connection.connected and all(consumer.consuming for consumer in self._consumers)
+
+    async def start(self) -> None:
+        await self._connection.start()
+
+    async def declare(self) -> None:
+        """Raises: ConfigurationError with what is there and differs, BusUnavailable."""
+        try:
+            async with asyncio.timeout(_DECLARE_SECONDS):
+                await declare_topology(AmqpChannel(self._connection, confirms=False))
+        except DRIVER_FAILURES as error:
+            if given_up(error):
+                raise
+            raise BusUnavailable("The connection to the broker was lost while declaring.") from error
+
+    async def publish(self, message: Outgoing) -> None:
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                channel = await self._confirmed.get()
+                exchange = await channel.get_exchange(message.exchange, ensure=False)
+                # An event that nobody subscribed to is no failure.
+                mandatory = message.exchange != EVENTS_EXCHANGE
+                await exchange.publish(_persistent(message), message.routing_key, mandatory=mandatory)
+        except DRIVER_FAILURES as error:
+            if given_up(error):
+                raise
+            raise publish_failure(error, message) from error
+
+    async def reply(self, reply_to: str, correlation_id: str, body: bytes, expiration_seconds: float) -> None:
+        answer = Message(body, correlation_id=correlation_id, expiration=expiration_seconds)
+        try:
+            async with asyncio.timeout(expiration_seconds):
+                channel = await self._unconfirmed.get()
+                # Mandatory would have RabbitMQ before 4.2 return replies that it has delivered.
+                await channel.default_exchange.publish(answer, reply_to, mandatory=False)
+        except DRIVER_FAILURES as error:
+            if given_up(error):
+                raise
+            _log.info("A reply was dropped", error=type(error).__name__)
+
+    async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> None:
+        self._consumers.append(
+            AmqpConsumer(self._connection, queue, handler, prefetch=prefetch, publish=self.publish)
+        )
+
+    async def drain(self) -> None:
+        await asyncio.gather(*(consumer.drain() for consumer in self._consumers))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(consumer.close() for consumer in self._consumers))
+        await self._connection.close()
+
+
+def _persistent(message: Outgoing) -> Message:
+    lasting = message.expiration_seconds is None
+    return Message(
+        message.body,
+        headers=dict(message.headers),
+        message_id=message.message_id,
+        content_type=message.content_type,
+        expiration=message.expiration_seconds,
+        delivery_mode=DeliveryMode.PERSISTENT if lasting else DeliveryMode.NOT_PERSISTENT,
+    )

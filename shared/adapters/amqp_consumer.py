@@ -1,0 +1,110 @@
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from shared.adapters.amqp_connection import AmqpConnection
+from shared.adapters.amqp_delivery import AmqpDelivery
+from shared.adapters.amqp_failure import DRIVER_FAILURES, given_up
+from shared.adapters.backoff import backoff_seconds
+from shared.ports import Handler, Outgoing
+
+_CANCEL_SECONDS: Final = 3.0
+
+_log = structlog.get_logger()
+
+
+class AmqpConsumer:
+    """Hands a queue's messages to a handler, and subscribes again whenever the subscription ends."""
+
+    def __init__(
+        self,
+        connection: AmqpConnection,
+        queue: str,
+        handler: Handler,
+        *,
+        prefetch: int,
+        publish: Callable[[Outgoing], Awaitable[None]],
+    ) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._handler = handler
+        self._prefetch = prefetch
+        self._publish = publish
+        self._channel: AbstractChannel | None = None
+        self._tag = ""
+        self._draining = False
+        self._hands: set[asyncio.Task[None]] = set()
+        self._subscriber = asyncio.create_task(self._stay_subscribed())
+
+    @property
+    def consuming(self) -> bool:
+        return self._channel is not None
+
+    async def drain(self) -> None:
+        """Take no more messages, and wait until those in hand are settled."""
+        self._draining = True
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            with contextlib.suppress(*DRIVER_FAILURES):
+                await channel.basic_cancel(self._tag, timeout=_CANCEL_SECONDS)
+        while self._hands:
+            await asyncio.wait(self._hands)
+        await self.close()
+
+    async def close(self) -> None:
+        """Drop what is in hand: the broker will deliver it again."""
+        tasks = [self._subscriber, *self._hands]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    async def _stay_subscribed(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._subscribed()
+                failures = 0
+            except DRIVER_FAILURES as error:
+                if given_up(error):
+                    raise
+                if failures == 0:
+                    self._say_not_consuming(error)
+                failures += 1
+            # Entropy against stampedes, not a secret.
+            await asyncio.sleep(backoff_seconds(failures, random.random()))  # noqa: S311
+
+    async def _subscribed(self) -> None:
+        """Subscribe, and wait for the subscription's end."""
+        async with await self._connection.channel(confirms=False) as opened:
+            channel = await opened.get_underlay_channel()
+            ended = asyncio.Event()
+            channel.closing.add_done_callback(lambda _: ended.set())
+            channel.on_consumer_cancel_callbacks.add(lambda _: ended.set())
+            await channel.queue_declare(self._queue, passive=True)
+            await channel.basic_qos(prefetch_count=self._prefetch)
+            self._tag = str((await channel.basic_consume(self._queue, self._take)).consumer_tag)
+            self._channel = channel
+            try:
+                await ended.wait()
+            finally:
+                self._channel = None
+
+    def _say_not_consuming(self, error: BaseException) -> None:
+        if isinstance(error, ChannelNotFoundEntity):
+            _log.error("A queue is missing: run `dispenser init`", queue=self._queue)
+        elif self._connection.connected:
+            _log.warning("Cannot consume, will try again", queue=self._queue, error=type(error).__name__)
+
+    async def _take(self, message: DeliveredMessage) -> None:
+        if self._draining:
+            return  # the broker gets it back when the channel closes
+        # Not in the driver's own task, which is cancelled with its channel, half-way through the work.
+        hand = asyncio.create_task(AmqpDelivery(self._queue, message).handle(self._handler, self._publish))
+        self._hands.add(hand)
+        hand.add_done_callback(self._hands.discard)

@@ -292,8 +292,10 @@ class EnrolmentStore(Protocol):
 
     async def succeed(
         self, enrolment_id: EnrolmentId, grant: Grant, now: datetime, events: Sequence[LifecycleEvent]
-    ) -> None:
-        """Insert or replace the grant row whole, wipe what was presented, state `done`; one transaction."""
+    ) -> bool:
+        """Insert or replace the grant row whole, wipe what was presented, state `done`; one transaction.
+        False: the grant of this service and owner has another id, or is at this generation or a later one,
+        and nothing was written."""
 
     async def fail(self, enrolment_id: EnrolmentId, error: str, now: datetime) -> None:
         """Wipe what was presented, state `failed`. An existing grant stays as it is."""

@@ -1,0 +1,1 @@
+"""The SQL truth, on SQLite and PostgreSQL."""

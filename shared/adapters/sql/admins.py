@@ -1,0 +1,30 @@
+from datetime import datetime
+
+from sqlalchemy import select
+
+from shared.adapters.sql.engine import Database
+from shared.adapters.sql.tables import admins
+
+
+class SqlAdmins:
+    """Admin tokens, by SHA-256: looked up by hash, so a comparison's time tells nothing of a token."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, name: str, token_hash: bytes, now: datetime) -> None:
+        """Let a token in. One that is in already stays as it is."""
+        put = self._database.insert(admins).values(name=name, token_hash=token_hash, created_at=now)
+        async with self._database.writing() as connection:
+            await connection.execute(put.on_conflict_do_nothing())
+
+    async def known(self, token_hash: bytes) -> bool:
+        """A token of this hash has been let in."""
+        query = select(admins.c.name).where(admins.c.token_hash == token_hash)
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def any(self) -> bool:
+        """Some token has been let in."""
+        async with self._database.reading() as connection:
+            return (await connection.execute(select(admins.c.name).limit(1))).first() is not None

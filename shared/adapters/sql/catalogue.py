@@ -1,0 +1,140 @@
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import RowMapping, Table, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.adapters.sql.columns import noun_of
+from shared.adapters.sql.engine import Database
+from shared.adapters.sql.tables import agents, catalogue, policies, providers, services
+from shared.errors import VaultError
+from shared.model import Agent, AgentName, Catalogue, Policy, Provider, ProviderName, Service
+from shared.ports import Declared
+
+Spec = TypeVar("Spec", Provider, Service, Policy)
+
+_PROVIDER: Final = TypeAdapter(Provider)
+_SERVICE: Final = TypeAdapter(Service)
+_POLICY: Final = TypeAdapter(Policy)
+
+
+class SqlCatalogue:
+    """Providers, services, agents and policies: what is declared is a JSON column, checked when read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self) -> Catalogue:
+        """All of it, as of one version. Raises: VaultError for a row that is no declaration."""
+        async with self._database.reading() as connection:
+            version = (await connection.execute(select(catalogue.c.version))).scalar_one()
+            tables = [await _rows(connection, table) for table in (providers, services, agents, policies)]
+        return _catalogue(version, *tables)
+
+    async def version(self) -> int:
+        """The current version: one row of two integers."""
+        async with self._database.reading() as connection:
+            return int((await connection.execute(select(catalogue.c.version))).scalar_one())
+
+    async def apply(self, declared: Declared, now: datetime) -> int:
+        """Insert or replace what is declared, and return the new version."""
+        async with self._database.writing() as connection:
+            version = await _raise_version(connection)
+            for table, rows in _declared_rows(declared):
+                await self._put(connection, table, [row | {"declared_at": now} for row in rows])
+        return version
+
+    async def provider_secrets(self, name: ProviderName) -> bytes | None:
+        """The sealed secrets. None: there are none, or no such provider."""
+        query = select(providers.c.sealed_secrets).where(providers.c.name == name)
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
+    async def set_agent_revoked(self, name: AgentName, revoked_at: datetime | None) -> bool:
+        """Revoke or restore an agent. False: there is none of that name, and the version stays."""
+        change = update(agents).where(agents.c.name == name).values(revoked_at=revoked_at)
+        async with self._database.writing() as connection:
+            found = (await connection.execute(change.returning(agents.c.name))).first() is not None
+            if found:
+                await _raise_version(connection)
+        return found
+
+    async def _put(self, connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+        for row in rows:
+            insert = self._database.insert(table).values(row)
+            replaced = {column: insert.excluded[column] for column in row if column != "name"}
+            await connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=replaced))
+
+
+async def _raise_version(connection: AsyncConnection) -> int:
+    # First in its transaction: the row's lock puts concurrent changes in a line.
+    raised = update(catalogue).values(version=catalogue.c.version + 1).returning(catalogue.c.version)
+    return int((await connection.execute(raised)).scalar_one())
+
+
+async def _rows(connection: AsyncConnection, table: Table) -> Sequence[RowMapping]:
+    return (await connection.execute(select(table).order_by(table.c.name))).mappings().all()
+
+
+def _declared_rows(declared: Declared) -> list[tuple[Table, list[dict[str, Any]]]]:
+    # Providers first: services refer to them.
+    return [
+        (providers, [_provider_row(provider, sealed) for provider, sealed in declared.providers]),
+        (services, [_service_row(service) for service in declared.services]),
+        (agents, [_agent_row(agent) for agent in declared.agents]),
+        (policies, [_policy_row(policy) for policy in declared.policies]),
+    ]
+
+
+def _provider_row(provider: Provider, sealed: bytes | None) -> dict[str, Any]:
+    row = {"name": provider.name, "spec": _PROVIDER.dump_python(provider, mode="json")}
+    # A secret of None is not a column of the row, so the one there is stays.
+    return row if sealed is None else row | {"sealed_secrets": sealed}
+
+
+def _service_row(service: Service) -> dict[str, Any]:
+    spec = _SERVICE.dump_python(service, mode="json")
+    return {"name": service.name, "provider": service.provider, "spec": spec}
+
+
+def _agent_row(agent: Agent) -> dict[str, Any]:
+    # Without `revoked_at`: declaring an agent again does not restore it.
+    return {"name": agent.name, "description": agent.description}
+
+
+def _policy_row(policy: Policy) -> dict[str, Any]:
+    return {"name": policy.name, "spec": _POLICY.dump_python(policy, mode="json")}
+
+
+def _catalogue(
+    version: int,
+    provider_rows: Sequence[RowMapping],
+    service_rows: Sequence[RowMapping],
+    agent_rows: Sequence[RowMapping],
+    policy_rows: Sequence[RowMapping],
+) -> Catalogue:
+    found = [noun_of(Agent, row) for row in agent_rows]
+    return Catalogue(
+        version=version,
+        providers={spec.name: spec for spec in _specs(_PROVIDER, provider_rows)},
+        services={spec.name: spec for spec in _specs(_SERVICE, service_rows)},
+        agents={agent.name: agent for agent in found},
+        policies=tuple(_specs(_POLICY, policy_rows)),
+    )
+
+
+def _specs(kind: TypeAdapter[Spec], rows: Sequence[RowMapping]) -> list[Spec]:
+    return [_spec(kind, row) for row in rows]
+
+
+def _spec(kind: TypeAdapter[Spec], row: RowMapping) -> Spec:
+    try:
+        return kind.validate_python(row["spec"])
+    except ValidationError:
+        # Its own message would show the values.
+        raise VaultError(
+            f"What the database holds as declared for {row['name']!r} cannot be read: "
+            "declare it again with `dispenser apply`, with the newest version in use."
+        ) from None

@@ -1,0 +1,161 @@
+"""The way to a database: short transactions for reading and for writing, errors translated in one place."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, Table, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from shared.errors import ConfigurationError, StoreNotMigrated, StoreUnavailable, VaultError
+
+SQLITE_DRIVERS: Final = {"async": "sqlite+aiosqlite", "sync": "sqlite+pysqlite"}
+POSTGRESQL_DRIVER: Final = "postgresql+psycopg"  # speaks both
+#: Seconds that a writer waits for the file's write lock, or a call for a free connection.
+WAIT_SECONDS: Final = 10
+#: Connections kept, and as many more when all are busy.
+POOL_SIZE: Final = 5
+CONNECT_SECONDS: Final = 5
+#: SQLSTATE of a table, a column or a schema that is not there.
+_MISSING: Final = frozenset({"42P01", "42703", "3F000"})
+
+Insert = postgresql.Insert | sqlite.Insert
+
+
+class Database:
+    """A small pool of connections. Connects at the first use."""
+
+    def __init__(self, database_url: str) -> None:
+        url = driver_url(database_url, "async")
+        with readable_setup():
+            self._engine = create_async_engine(url, **engine_arguments(url))
+        prepare(self._engine.sync_engine)
+        self._reading = self._engine
+        self._writing = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        if url.get_backend_name() == "postgresql":
+            # Several SELECTs of one call see one moment, as they do in SQLite.
+            self._reading = self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        self._closed = False
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that sees one moment. Raises: StoreUnavailable, StoreNotMigrated."""
+        self._refuse_if_closed()
+        with translated_errors():
+            async with self._reading.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed unless its body raises. Raises: StoreUnavailable, StoreNotMigrated."""
+        self._refuse_if_closed()
+        with translated_errors():
+            async with self._writing.begin() as connection:
+                yield connection
+
+    def insert(self, table: Table) -> Insert:
+        """An INSERT that may say ON CONFLICT: both databases know it, SQLAlchemy in their dialects alone."""
+        if self._engine.dialect.name == "postgresql":
+            return postgresql.insert(table)
+        return sqlite.insert(table)
+
+    async def close(self) -> None:
+        """Disconnect for good."""
+        self._closed = True
+        await self._engine.dispose()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("The store is closed: this process is shutting down.")
+
+
+def driver_url(database_url: str, mode: str) -> URL:
+    """The address with its driver. Raises: ConfigurationError, which shows no part of it."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError):
+        raise ConfigurationError(
+            ["DISPENSER_DATABASE_URL: not an address; write sqlite:///path or postgresql://…"]
+        ) from None
+    drivers = {"sqlite": SQLITE_DRIVERS[mode], "postgresql": POSTGRESQL_DRIVER}
+    if url.get_backend_name() not in drivers:
+        raise ConfigurationError(["DISPENSER_DATABASE_URL: its scheme must be sqlite or postgresql."])
+    return url.set(drivername=drivers[url.get_backend_name()])
+
+
+def engine_arguments(url: URL) -> dict[str, Any]:
+    """Waits are bounded, and no statement's values reach an error message."""
+    pool = {"pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_timeout": WAIT_SECONDS}
+    if url.get_backend_name() == "sqlite":
+        return {"hide_parameters": True, **pool, "connect_args": {"timeout": WAIT_SECONDS}}
+    limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": WAIT_SECONDS * 1000}
+    return {"hide_parameters": True, **pool, "pool_pre_ping": True, "connect_args": limits}
+
+
+def prepare(engine: Engine) -> None:
+    """Make SQLite durable and leave BEGIN to us: the driver would begin too late, and never IMMEDIATE."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {setting}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+@contextmanager
+def readable_setup() -> Iterator[None]:
+    """A driver that is not installed is a mistake of the set-up. Raises: ConfigurationError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            [f"The database needs {error.name}: install token-dispenser[server,postgres]."]
+        ) from error
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """The one place that knows drivers' errors. Raises: StoreUnavailable, StoreNotMigrated, VaultError."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        raise _meaning(error) from error
+
+
+def _meaning(error: DBAPIError | PoolTimeout) -> VaultError:
+    if isinstance(error, DBAPIError) and _tables_missing(error):
+        return StoreNotMigrated("The database has no tables, or older ones: run `dispenser init`.")
+    if isinstance(error, PoolTimeout | OperationalError | InterfaceError | InternalError):
+        return StoreUnavailable(
+            f"The database did not answer ({type(error).__name__}): "
+            "check DISPENSER_DATABASE_URL and that the server is up."
+        )
+    return VaultError(
+        f"The database refused a statement ({type(error).__name__}), so nothing was written: "
+        "check the rights of this process's database role."
+    )
+
+
+def _tables_missing(error: DBAPIError) -> bool:
+    # SQLite has one code for every mistake in a statement, so its words must do.
+    words = ("no such table", "no such column", "has no column named")
+    return getattr(error.orig, "sqlstate", None) in _MISSING or any(w in str(error.orig) for w in words)

@@ -1,0 +1,67 @@
+"""Bring a database's tables to the newest revision, and tell whether they are."""
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import column, create_engine, select, table, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.adapters.sql.engine import (
+    driver_url,
+    engine_arguments,
+    prepare,
+    readable_setup,
+    translated_errors,
+)
+from shared.errors import StoreNotMigrated
+
+SCRIPTS: Final = Path(__file__).with_name("migrations")
+#: Any number does, as long as it stays: PostgreSQL's lock that keeps two upgrades from running at once.
+_LOCK: Final = 7_237_412_004
+_VERSIONS: Final = table("alembic_version", column("version_num"))
+
+
+def migrate(database_url: str) -> None:
+    """Upgrade to the newest revision, all of it or nothing; harmless when repeated or done twice at once.
+
+    Raises: StoreUnavailable, ConfigurationError.
+    """
+    url = driver_url(database_url, "sync")
+    with readable_setup():
+        engine = create_engine(url, **engine_arguments(url)).execution_options(begin="BEGIN IMMEDIATE")
+    prepare(engine)
+    config = _config()
+    try:
+        with translated_errors(), engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+async def require_head(connection: AsyncConnection) -> None:
+    """Raises: StoreNotMigrated unless the tables are at the newest revision."""
+    found = (await connection.execute(select(_VERSIONS.c.version_num))).scalars().all()
+    if found != [head()]:
+        raise StoreNotMigrated(
+            f"The database is at revision {', '.join(found) or 'none'}, this version of the vault needs "
+            f"{head()}: run `dispenser init`, or start the version that fits."
+        )
+
+
+@cache
+def head() -> str:
+    """The newest revision's id."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config

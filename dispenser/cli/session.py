@@ -1,0 +1,60 @@
+"""What every command starts with: settings, a world, a loop."""
+
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncio
+from dispenser.wiring.process import run
+from dispenser.wiring.roles import refreshing
+from dispenser.wiring.world import World, world
+from shared import settings as shared_settings
+from shared.errors import BusUnavailable
+from shared.settings import Settings
+from shared.telemetry import configure
+
+T = TypeVar("T")
+BUS_PATIENCE_SECONDS = 10.0
+
+
+def settings() -> Settings:
+    """The settings of this command. Raises: ConfigurationError."""
+    found = shared_settings.from_environment(os.environ, default_home=Path.home() / ".dispenser")
+    configure(found.log_level)
+    return found
+
+
+def execute(command: Coroutine[Any, Any, T]) -> T:
+    """Run a command's script to its end."""
+    return run(command)
+
+
+@asynccontextmanager
+async def opened(role: str = "cli") -> AsyncIterator[World]:
+    """The vault's stores, checked to be there; the broker is left alone."""
+    async with world(settings(), role) as here:
+        await here.store.ping()
+        yield here
+
+
+@asynccontextmanager
+async def opened_with_bus(role: str = "cli") -> AsyncIterator[World]:
+    """The vault's stores and its broker. Where the broker is this process's memory, a refresher runs here too:
+    there is no other that could hear what is published."""
+    async with opened(role) as here:
+        await started(here)
+        if not here.settings.embedded:
+            yield here
+            return
+        async with refreshing(here):
+            yield here
+
+
+async def started(here: World) -> None:
+    """Connect to the broker, for a person who waits. Raises: BusUnavailable."""
+    try:
+        await asyncio.wait_for(here.bus.start(), BUS_PATIENCE_SECONDS)
+    except TimeoutError:
+        raise BusUnavailable(f"No broker has answered within {BUS_PATIENCE_SECONDS:.0f} s.") from None

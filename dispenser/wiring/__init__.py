@@ -1,0 +1,1 @@
+"""Puts adapters behind ports and workers into processes: the one place that knows both."""

@@ -1,0 +1,172 @@
+"""The processes of the vault, each a short script. `embedded` is all of them in one."""
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import structlog
+import uvicorn
+
+from dispenser.door_amqp import AmqpDoor
+from dispenser.http.app import build_app
+from dispenser.wiring.process import Stop, until_reachable
+from dispenser.wiring.world import Desk, World, desk, journal_folder
+from shared.adapters.provider_http import HttpxProviderHttp
+from workers.audit_shipping import AuditShipping
+from workers.janitor import Janitor
+from workers.refresher import Refresher
+from workers.scheduler import Scheduler
+from workers.spool import Spool
+from workers.spool_slot import SpoolSlot
+
+SCHEDULER_INTERVAL_SECONDS: Final = 0.5
+log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals are the process's matter."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(world: World) -> None:
+    """The AMQP door, until the process is asked to stop; requests in hand are answered first."""
+    async with Stop() as stop:
+        await _connected(world)
+        async with desk(world) as at:
+            await AmqpDoor(world.bus, at.dispenser).open()
+            log.info("Serving agents over AMQP", process=world.name)
+            await stop.asked()
+            await world.bus.drain()
+
+
+async def gateway(world: World, listening: socket.socket) -> None:
+    """The HTTP door, until the process is asked to stop."""
+    async with Stop() as stop:
+        await _connected(world)
+        async with desk(world) as at, http_door(world, at, listening):
+            await stop.asked()
+
+
+async def refresher(world: World) -> None:
+    """Rotates what is due, until the process is asked to stop; rotations in flight come to their end."""
+    async with Stop() as stop:
+        await _connected(world)
+        async with refreshing(world):
+            await stop.asked()
+
+
+async def scheduler(world: World) -> None:
+    """Announces what is due."""
+    async with Stop() as stop:
+        await _connected(world)
+        async with scheduling(world):
+            await stop.asked()
+
+
+async def janitor(world: World) -> None:
+    """Purges, reconciles, ships the audit."""
+    async with Stop() as stop:
+        await _connected(world)
+        async with tidying(world):
+            await stop.asked()
+
+
+@asynccontextmanager
+async def embedded(world: World, listening: socket.socket) -> AsyncIterator[Desk]:
+    """Everything in this process: for a laptop, the demo and tests."""
+    async with AsyncExitStack() as stack:
+        await _connected(world)
+        await stack.enter_async_context(refreshing(world))
+        await stack.enter_async_context(scheduling(world))
+        await stack.enter_async_context(tidying(world))
+        at = await stack.enter_async_context(desk(world))
+        await stack.enter_async_context(http_door(world, at, listening))
+        yield at
+
+
+@asynccontextmanager
+async def refreshing(world: World) -> AsyncIterator[Refresher]:
+    """A refresher at work, with a spool of its own."""
+    with SpoolSlot.take(world.settings.home / "spool") as slot:
+        slot.adopt()
+        http = HttpxProviderHttp()
+        worker = Refresher(
+            store=world.store,
+            bus=world.bus,
+            cache=world.cache,
+            http=http,
+            keys=world.keys,
+            spool=Spool(slot.folder),
+            clock=world.clock,
+            entropy=random.SystemRandom().random,
+            name=f"refresher-{socket.gethostname()}-{slot.number}",
+        )
+        try:
+            await worker.start()
+            yield worker
+            await worker.drain()
+        finally:
+            await http.close()
+
+
+@asynccontextmanager
+async def scheduling(world: World) -> AsyncIterator[None]:
+    """A scheduler at work."""
+    worker = Scheduler(
+        store=world.store, bus=world.bus, clock=world.clock, interval_seconds=SCHEDULER_INTERVAL_SECONDS
+    )
+    async with _running(worker.run()):
+        yield
+
+
+@asynccontextmanager
+async def tidying(world: World) -> AsyncIterator[None]:
+    """A janitor at work, and the audit on its way."""
+    worker = Janitor(store=world.store, bus=world.bus, cache=world.cache, clock=world.clock, name=world.name)
+    shipping = AuditShipping(journal_folder(world.settings), world.store.audit.append)
+    async with _running(worker.run()), _running(shipping.run()):
+        yield
+
+
+@asynccontextmanager
+async def http_door(world: World, at: Desk, listening: socket.socket) -> AsyncIterator[None]:
+    """The gateway on a socket that listens already."""
+    app = build_app(
+        dispenser=at.dispenser,
+        journal=at.journal,
+        store=world.store,
+        bus=world.bus,
+        cache=world.cache,
+        keys=world.keys,
+        settings=world.settings,
+        clock=world.clock,
+        entropy=random.SystemRandom().randbytes,
+    )
+    server = _Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="http door")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _connected(world: World) -> None:
+    await until_reachable(world.store.ping)
+    await world.bus.start()
+
+
+@asynccontextmanager
+async def _running(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Endless workers beside the body; one that ends by an error ends the body too."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        yield
+        for task in tasks:
+            task.cancel()

@@ -1,40 +1,38 @@
-"""Where things lie in the cache: access tokens, and the epochs that revoke vault tokens.
+"""The cache's keys and the plain values among them. Sealed tokens are `shared.envelope`'s matter."""
 
-An epoch's value is its moment in microseconds since 1970, 8 bytes big endian; its version is the same number.
-"""
-
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import quote
 
 from shared.model import Owner, RevocationKind, ServiceName
 
-_UNIX_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-#: Present while every revocation of the last day is in the cache. Where it is missing, SQL knows.
+#: There once every revocation that still matters has been written: without it, absence proves nothing.
 EPOCHS_READY_KEY: Final = "epoch:ready"
+#: A token's place after its grant was revoked: newer than any token, and none itself.
+TOMBSTONE: Final = b""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def token_key(service: ServiceName, owner: Owner) -> str:
-    """Where a sealed access token lies. No two pairs share a key: the service is percent-encoded."""
-    return f"tok:{quote(service, safe='')}:{owner}"
+    """Where the sealed access token of a service and owner lies."""
+    return f"tok:{service}:{owner}"
 
 
 def epoch_key(kind: RevocationKind, subject: str) -> str:
-    """Where the epoch of an agent, session or owner lies, or that of all with an empty subject."""
+    """Where the moment lies up to which a subject's vault tokens are void."""
     return f"epoch:{kind.value}:{subject}"
 
 
-def epoch_microseconds(moment: datetime) -> int:
-    """A moment as an epoch's version."""
-    return (moment - _UNIX_EPOCH) // timedelta(microseconds=1)
+def epoch_version(moment: datetime) -> int:
+    """Microseconds since the epoch: an epoch's version in the cache, so that it never goes back."""
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def epoch_value(moment: datetime) -> bytes:
-    """A moment as an epoch's value."""
-    return epoch_microseconds(moment).to_bytes(8, "big")
+    """A moment as the cache holds it: microseconds since the epoch, big endian, in 8 bytes."""
+    return epoch_version(moment).to_bytes(8, "big")
 
 
 def epoch_moment(value: bytes) -> datetime:
-    """The moment an epoch's value tells."""
-    return _UNIX_EPOCH + timedelta(microseconds=int.from_bytes(value, "big"))
+    """The moment that `epoch_value` made."""
+    return _EPOCH + _MICROSECOND * int.from_bytes(value, "big")

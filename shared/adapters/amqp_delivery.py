@@ -36,7 +36,12 @@ class AmqpDelivery:
         """Let the handler work, then settle as it says."""
         try:
             settlement = await handler(self._delivery)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the message goes back
+        except (
+            Exception,
+            asyncio.CancelledError,
+        ) as error:  # whatever a handler raises, the message goes back
+            if given_up(error):
+                raise
             _log.error("A handler failed", queue=self._queue, error=type(error).__name__, at=_place(error))
             await asyncio.sleep(REQUEUE_PAUSE_SECONDS)
             await self._reject(requeue=True)
@@ -101,7 +106,7 @@ def _delivery(message: DeliveredMessage) -> Delivery:
     )
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where it was raised. Its text may quote a message, so it is not shown."""
     last = extract_tb(error.__traceback__)[-1]
     return f"{Path(last.filename).name}:{last.lineno}"

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from shared.model import Provider, Service
 
 #: 256 bits for `state`, and as many for the PKCE verifier.
 ENTROPY_BYTES: Final = 64
+CALLBACK_PATH: Final = "/v1/oauth/callback"
 MAX_CODE_CHARACTERS: Final = 4096
 MAX_ERROR_CHARACTERS: Final = 64
 #: RFC 6749 §4.1.2.1, in words for the owner.
@@ -50,6 +52,24 @@ class CallbackRefused:
     error: str
     #: For people: what happened and what to do next.
     description: str
+
+
+def redirect_uri(public_url: str, provider: Provider) -> str:
+    """The gateway's one callback address for a provider: declared or our own, never from a request.
+
+    A declared loopback address is that of `dispenser connect` and leads to no gateway.
+    """
+    declared = provider.redirect_uri
+    return declared if declared and not is_loopback(declared) else f"{public_url}{CALLBACK_PATH}"
+
+
+def is_loopback(url: str) -> bool:
+    """An address of this very machine (RFC 8252 §7.3)."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def begin(provider: Provider, service: Service, *, redirect_uri: str, entropy: bytes) -> Authorization:
@@ -93,7 +113,7 @@ def _issuer_refusal(provider: Provider, issuer: str | None) -> CallbackRefused |
     if issuer is None:
         return CallbackRefused(
             error="issuer_missing",
-            description=f"{provider.name} promises to name itself in its answers and did not: nothing is connected.",
+            description=f"{provider.name} promises to name itself and did not: nothing is connected.",
         )
     if _expected(provider, issuer):
         return None

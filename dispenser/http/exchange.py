@@ -1,0 +1,120 @@
+"""Renewal of vault tokens, as a token exchange (RFC 8693). Errors have the shape of RFC 6749 §5.2 here."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from dispenser.http.bodies import FORM_TYPE, form
+from dispenser.http.door import Door, TheDoor
+from dispenser.http.problems import STATUS, of_reply
+from dispenser.protocol import Code, RenewCall, Reply
+
+GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+JWT_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
+ACCESS_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type's name
+#: A renewed token has the rights of the old one: neither more nor fewer can be asked for.
+UNSUPPORTED: Final[Mapping[str, str]] = {
+    "actor_token": "invalid_request",
+    "audience": "invalid_target",
+    "resource": "invalid_target",
+    "scope": "invalid_scope",
+}
+router = APIRouter(tags=["vault tokens"])
+
+
+class Renewed(BaseModel):
+    """RFC 8693 §2.2.1."""
+
+    access_token: str = Field(description="The new vault token.")
+    issued_token_type: str = JWT_TYPE
+    token_type: str = "Bearer"  # noqa: S105 - RFC 6750's name for the type
+    expires_in: int = Field(description="Seconds.")
+
+
+class OAuthError(BaseModel):
+    """RFC 6749 §5.2."""
+
+    error: str
+    error_description: str
+
+
+@router.post(
+    "/v1/token",
+    response_model=Renewed,
+    responses={status: {"model": OAuthError} for status in (400, 503)},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                FORM_TYPE: {
+                    "schema": {
+                        "type": "object",
+                        "required": ["grant_type", "subject_token", "subject_token_type"],
+                        "properties": {
+                            "grant_type": {"const": GRANT_TYPE},
+                            "subject_token": {"type": "string", "description": "A live vault token."},
+                            "subject_token_type": {"enum": [JWT_TYPE, ACCESS_TOKEN_TYPE]},
+                        },
+                    }
+                }
+            },
+        }
+    },
+)
+async def renew(request: Request, door: TheDoor) -> Any:
+    """A vault token with a new life, in exchange for one that is still good."""
+    try:
+        fields = await form(request)
+    except ValueError as error:
+        return _refusal("invalid_request", str(error))
+    mistake = _mistake(fields)
+    return _refusal(*mistake) if mistake else _answer(await _renewed(door, fields["subject_token"]))
+
+
+def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
+    """What is wrong with the request, as RFC 8693 §2.2.2 has it."""
+    if fields.get("grant_type") != GRANT_TYPE:
+        return "unsupported_grant_type", f"The grant type here is {GRANT_TYPE}."
+    if not fields.get("subject_token"):
+        return "invalid_request", "subject_token is missing: send the vault token to renew."
+    if not {fields.get("subject_token_type"), fields.get("requested_token_type", JWT_TYPE)} <= {
+        JWT_TYPE,
+        ACCESS_TOKEN_TYPE,
+    }:
+        return "invalid_request", f"Token types here are {JWT_TYPE}."
+    for name, error in UNSUPPORTED.items():
+        if fields.get(name):
+            return error, f"{name} is not taken: a renewed token has the rights of the old one."
+    return None
+
+
+async def _renewed(door: Door, vault_token: str) -> Reply:
+    identity = await door.dispenser.authenticate(vault_token)
+    if isinstance(identity, Reply):
+        return identity
+    return await door.dispenser.answer(
+        identity, RenewCall(), request_id=door.entropy(16).hex(), door="http", deadline_seconds=10.0
+    )
+
+
+def _answer(reply: Reply) -> Renewed | JSONResponse:
+    if reply.code is Code.OK and reply.access_token and reply.expires_in:
+        return Renewed(access_token=reply.access_token, expires_in=int(reply.expires_in))
+    if reply.code is Code.OVERLOADED:
+        return _refusal("temporarily_unavailable", reply.reason, STATUS[reply.code], of_reply(reply).headers)
+    return _refusal(
+        "invalid_request", reply.reason
+    )  # RFC 8693 §2.2.2 for a bad subject_token, whatever is bad
+
+
+def _refusal(
+    error: str,
+    description: str,
+    status: HTTPStatus = HTTPStatus.BAD_REQUEST,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    return JSONResponse({"error": error, "error_description": description}, status, headers)

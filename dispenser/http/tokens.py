@@ -1,0 +1,100 @@
+"""Vault tokens, made for agents by an admin."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from dispenser.http.arguments import MAX_OWNER_CHARACTERS
+from dispenser.http.bodies import described, json_body
+from dispenser.http.callers import AdminsOnly
+from dispenser.http.door import Door, TheDoor
+from dispenser.http.problems import Problem, Refused, documented, of_code
+from dispenser.protocol import Code
+from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, mint
+from shared.model import AgentName, AuditRecord, Owner, SessionId
+
+#: Revocations older than this are forgotten, so no vault token lives longer.
+MAX_TTL_SECONDS: Final = 24 * 3600
+ID_BYTES: Final = 16
+router = APIRouter(tags=["vault tokens"])
+
+
+class Wanted(BaseModel):
+    """For whom the token speaks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    owner: str = Field(min_length=1, max_length=MAX_OWNER_CHARACTERS)
+    ttl_seconds: int = Field(default=DEFAULT_TTL_SECONDS, ge=1, le=MAX_TTL_SECONDS)
+    session: str | None = Field(default=None, min_length=1, max_length=128, description="Missing: a new one.")
+
+
+class VaultToken(BaseModel):
+    """A vault token, shown this once."""
+
+    token: str
+    token_type: str = "Bearer"  # noqa: S105 - RFC 6750's name for the type
+    expires_in: int = Field(description="Seconds.")
+    agent: str
+    session: str
+    owner: str
+
+
+@router.post(
+    "/v1/agents/{agent}/tokens",
+    status_code=HTTPStatus.CREATED,
+    dependencies=[AdminsOnly],
+    responses=documented(400, 401, 404, 409, 503),
+    openapi_extra=described(Wanted),
+)
+async def issue(agent: AgentName, door: TheDoor, wanted: Annotated[Wanted, json_body(Wanted)]) -> VaultToken:
+    """Make a vault token for one session of an agent, on behalf of one owner."""
+    identity = _identity(door, agent, wanted)
+    await _require_live(door, agent)
+    await door.journal.append(_record(identity))
+    return VaultToken(
+        token=mint(door.keys, identity, vault=door.settings.vault_name),
+        expires_in=wanted.ttl_seconds,
+        agent=identity.agent,
+        session=identity.session,
+        owner=identity.owner,
+    )
+
+
+def _identity(door: Door, agent: AgentName, wanted: Wanted) -> Identity:
+    now = door.clock()
+    return Identity(
+        agent=agent,
+        session=SessionId(wanted.session or door.entropy(ID_BYTES).hex()),
+        owner=Owner(wanted.owner),
+        token_id=door.entropy(ID_BYTES).hex(),
+        issued_at=now,
+        expires_at=now + timedelta(seconds=wanted.ttl_seconds),
+    )
+
+
+async def _require_live(door: Door, name: AgentName) -> None:
+    agent = (await door.store.catalogue.load()).agents.get(name)
+    if agent is None:
+        raise Refused(of_code(Code.NOT_FOUND, "There is no such agent: declare it with `dispenser apply`."))
+    if agent.revoked_at is not None:
+        detail = "This agent was revoked: nothing is made for it."
+        raise Refused(Problem(status=HTTPStatus.CONFLICT, code="agent_revoked", detail=detail))
+
+
+def _record(identity: Identity) -> AuditRecord:
+    return AuditRecord(
+        writer="",
+        sequence=0,
+        at=identity.issued_at,
+        action="vault_token.issued",
+        outcome=Code.OK.value,
+        agent=identity.agent,
+        session=identity.session,
+        owner=identity.owner,
+        request_id=identity.token_id,
+        door="http",
+    )

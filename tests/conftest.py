@@ -1,0 +1,190 @@
+"""Real servers for the tests that want them, and a clean corner of one for each test.
+
+| fixture | what a test gets |
+|---|---|
+| `rabbitmq_url`, `redis_url`, `postgresql_url` | the session's servers, shared by all tests and workers |
+| `vhost`, `redis_database`, `database_url` | the URL of an empty place of the test's own on them |
+| `broker`, `redis_server`, `postgresql_server` | this worker's, for the test to kill, stop and start |
+| `private_broker`, `private_redis`, `private_postgresql` | start a server with settings of the test's own |
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from services import postgresql, rabbitmq, redis, shared_vhost
+from services.origin import Name
+from services.pool import Pool, open_pool
+from services.server import Server, ServerFailed
+
+_SHARED: dict[str, Name] = {"rabbitmq_url": "rabbitmq", "redis_url": "redis", "postgresql_url": "postgresql"}
+_POOL = pytest.StashKey[Pool]()
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    pool = config.stash[_POOL] = open_pool()
+    missing = [origin for origin in pool.origins.values() if origin.missing]
+    if missing and _in_ci():
+        pool.close()
+        lines = [f"{origin.name} is missing: {origin.remedy()}." for origin in missing]
+        pytest.exit("\n".join(["CI=true, so no test may be skipped.", *lines]), returncode=1)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _POOL in config.stash:
+        config.stash[_POOL].close()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [origin.describe() for origin in config.stash[_POOL].origins.values()]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
+    asked = {fixture for item in session.items for fixture in getattr(item, "fixturenames", ())}
+    session.config.stash[_POOL].prepare(name for fixture, name in _SHARED.items() if fixture in asked)
+
+
+@pytest.fixture(scope="session")
+def services(pytestconfig: pytest.Config) -> Pool:
+    return pytestconfig.stash[_POOL]
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(services: Pool) -> str:
+    _skip_without(services, "rabbitmq")
+    return services.shared("rabbitmq").url
+
+
+@pytest.fixture(scope="session")
+def redis_url(services: Pool) -> str:
+    _skip_without(services, "redis")
+    return services.shared("redis").url
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(services: Pool) -> str:
+    _skip_without(services, "postgresql")
+    return services.shared("postgresql").url
+
+
+@pytest.fixture
+def vhost(services: Pool, rabbitmq_url: str) -> Iterator[str]:
+    """A RabbitMQ URL with an empty virtual host: its only one, in turns, where there is no HTTP API."""
+    address = services.shared("rabbitmq")
+    if not address.management_url:
+        with services.locked("vhost"):
+            shared_vhost.clear(rabbitmq_url)
+            yield rabbitmq_url
+            shared_vhost.clear(rabbitmq_url)
+        return
+    url = rabbitmq.create_vhost(address)
+    yield url
+    rabbitmq.delete_vhost(address, url)
+
+
+_databases_taken = itertools.count()
+
+
+@pytest.fixture
+def redis_database(services: Pool, redis_url: str) -> str:
+    """A Redis URL with an empty logical database. Channels and FLUSHALL reach across: use `redis_server`."""
+    return redis.empty_database(
+        services.shared("redis"), next(_databases_taken), worker=_WORKER, workers=_WORKERS
+    )
+
+
+@pytest.fixture
+def database_url(services: Pool, postgresql_url: str) -> Iterator[str]:
+    """A PostgreSQL URL with an empty database."""
+    address = services.shared("postgresql")
+    url = postgresql.create_database(address)
+    yield url
+    postgresql.drop_database(address, url)
+
+
+@pytest.fixture(scope="session")
+def _own(services: Pool) -> Iterator[Callable[[Name], Server]]:
+    """This worker's servers to break: started once, and again whenever a test left one broken."""
+    started: dict[Name, Server] = {}
+
+    def own(name: Name) -> Server:
+        if name not in started:
+            started[name] = _start_private(services, name)
+        started[name].start()
+        return started[name]
+
+    yield own
+    for server in started.values():
+        server.close()
+
+
+@pytest.fixture
+def broker(_own: Callable[[Name], Server]) -> Server:
+    return _own("rabbitmq")
+
+
+@pytest.fixture
+def redis_server(_own: Callable[[Name], Server]) -> Server:
+    return _own("redis")
+
+
+@pytest.fixture
+def postgresql_server(_own: Callable[[Name], Server]) -> Server:
+    return _own("postgresql")
+
+
+@pytest.fixture
+def private_broker(services: Pool) -> Iterator[Callable[..., Server]]:
+    """Starts a broker of the test's own, with `plugins=[...]` and `conf="lines of rabbitmq.conf"`.
+
+    The user `guest` of the internal backend must stay: it asks the HTTP API whether the broker is up.
+    """
+    yield from _starts(services, "rabbitmq")
+
+
+@pytest.fixture
+def private_redis(services: Pool) -> Iterator[Callable[..., Server]]:
+    yield from _starts(services, "redis")
+
+
+@pytest.fixture
+def private_postgresql(services: Pool) -> Iterator[Callable[..., Server]]:
+    yield from _starts(services, "postgresql")
+
+
+def _starts(services: Pool, name: Name) -> Iterator[Callable[..., Server]]:
+    with ExitStack() as started:
+
+        def start(**options: object) -> Server:
+            server = _start_private(services, name, **options)
+            started.callback(server.close)
+            return server
+
+        yield start
+
+
+def _start_private(services: Pool, name: Name, **options: object) -> Server:
+    if not services.origins[name].can_start:
+        _skip(f"{name}: a test wants to stop it, and there is none to start; install {name}-server")
+    return services.private(name, **options)
+
+
+def _skip_without(services: Pool, name: Name) -> None:
+    if services.origins[name].missing:
+        _skip(services.origins[name].describe())
+
+
+def _skip(reason: str) -> None:
+    if _in_ci():
+        raise ServerFailed(reason)
+    pytest.skip(reason)
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI") == "true"

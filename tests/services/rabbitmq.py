@@ -1,0 +1,170 @@
+"""RabbitMQ: a private node with its own port mapper, and virtual hosts over its HTTP API."""
+
+import shutil
+import socket
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from services.container import Container
+from services.process import Process
+from services.server import Address, Server, free_port
+
+IMAGE = "rabbitmq:4-management"
+DEBIAN_PACKAGE = "rabbitmq-server"
+MANAGEMENT = "rabbitmq_management"
+# Debian's command on the path insists on its own user and folders; the one behind it does not.
+_DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_HTTP_SECONDS = 10.0
+
+
+def binary() -> str | None:
+    program = str(_DEBIAN) if _DEBIAN.exists() else shutil.which("rabbitmq-server")
+    return program if shutil.which("epmd") else None
+
+
+def private(folder: Path, *, plugins: Sequence[str] = (), conf: str = "") -> Server:
+    return RabbitMQProcess(folder, plugins=plugins, conf=conf)
+
+
+def contained(*, plugins: Sequence[str] = (), conf: str = "") -> Server:
+    port, management_port = free_port(), free_port()
+    files = {
+        "/etc/rabbitmq/enabled_plugins": _enabled_plugins(plugins),
+        "/etc/rabbitmq/conf.d/90-tests.conf": f"loopback_users = none\n{conf}\n",
+    }
+    return Container(
+        IMAGE,
+        _address(port, management_port),
+        answers,
+        ports={5672: port, 15672: management_port},
+        files=files,
+    )
+
+
+class _PortMapper(Process):
+    """An `epmd` of our own, in the foreground: a node would use the machine's, or start one that stays."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.port = free_port()
+
+    def command(self) -> list[str]:
+        return [shutil.which("epmd") or "epmd", "-address", "127.0.0.1", "-port", str(self.port)]
+
+    def ready(self) -> bool:
+        return _listening(self.port)
+
+
+class RabbitMQProcess(Process):
+    """A node with its own name, cookie, ports and port mapper: it never meets the machine's own."""
+
+    def __init__(self, folder: Path, *, plugins: Sequence[str] = (), conf: str = "") -> None:
+        super().__init__(folder)
+        self._port_mapper = _PortMapper(folder / "epmd")
+        self._name = f"test-{uuid.uuid4().hex[:12]}@localhost"
+        port, management_port, self._distribution_port = free_port(), free_port(), free_port()
+        self.address = _address(port, management_port)
+        (folder / "enabled_plugins").write_text(_enabled_plugins(plugins))
+        (folder / "rabbitmq-env.conf").touch()
+        (folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.default = 127.0.0.1:{port}\n"
+            f"management.tcp.ip = 127.0.0.1\n"
+            f"management.tcp.port = {management_port}\n"
+            f"disk_free_limit.absolute = 20MB\n"
+            f"raft.wal_max_size_bytes = 16777216\n"
+            f"log.console = true\nlog.file = false\nlog.console.level = warning\n"
+            f"{conf}\n"
+        )
+
+    def command(self) -> list[str]:
+        return [binary() or "rabbitmq-server"]
+
+    def environment(self) -> dict[str, str]:
+        interface = "-kernel inet_dist_use_interface {127,0,0,1}"
+        return {
+            **super().environment(),
+            "ERL_EPMD_PORT": str(self._port_mapper.port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self._name,
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "rabbitmq-env.conf"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
+            "RABBITMQ_PID_FILE": str(self.folder / "node.pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": interface,
+            # The start script then becomes the node, instead of minding it: a signal hits the node itself.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+    def start(self) -> None:
+        self._port_mapper.start()
+        super().start()
+
+    def ready(self) -> bool:
+        return answers(self.address)
+
+    def close(self) -> None:
+        self._port_mapper.close()
+        super().close()
+
+
+def answers(address: Address) -> bool:
+    """Whether AMQP and, where there is one, the HTTP API answer."""
+    port = urlsplit(address.url).port or 5672
+    return _listening(port, urlsplit(address.url).hostname) and (
+        not address.management_url or manages(address.management_url)
+    )
+
+
+def manages(management_url: str) -> bool:
+    """Whether RabbitMQ's HTTP API answers there."""
+    try:
+        return httpx.get(f"{management_url}/api/overview", timeout=_HTTP_SECONDS).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def create_vhost(address: Address) -> str:
+    """The URL of a new and empty virtual host."""
+    name = f"test-{uuid.uuid4().hex}"
+    user = urlsplit(address.url).username or "guest"
+    rights = {"configure": ".*", "write": ".*", "read": ".*"}
+    _call(address, "PUT", f"vhosts/{name}", {})
+    _call(address, "PUT", f"permissions/{name}/{user}", rights)
+    return urlunsplit(urlsplit(address.url)._replace(path=f"/{name}"))
+
+
+def delete_vhost(address: Address, url: str) -> None:
+    """Delete it with all its queues; connections to it are closed by the broker."""
+    _call(address, "DELETE", f"vhosts/{urlsplit(url).path[1:]}", None)
+
+
+def _call(address: Address, method: str, path: str, body: dict[str, str] | None) -> None:
+    url = f"{address.management_url}/api/{path}"
+    httpx.request(method, url, json=body, timeout=_HTTP_SECONDS).raise_for_status()
+
+
+def _address(port: int, management_port: int) -> Address:
+    return Address(
+        url=f"amqp://guest:guest@127.0.0.1:{port}/",
+        management_url=f"http://guest:guest@127.0.0.1:{management_port}",
+    )
+
+
+def _enabled_plugins(plugins: Sequence[str]) -> str:
+    return f"[{','.join((MANAGEMENT, *plugins))}].\n"
+
+
+def _listening(port: int, host: str | None = None) -> bool:
+    try:
+        socket.create_connection((host or "127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True

@@ -43,9 +43,10 @@ class Admin:
     async def issue(self, request: Request) -> Response:
         """A refresh token as if `owner` had consented to `scopes`."""
         fields = await request.json()
-        owner = fields.get("owner", self._provider.default_owner)
         token = self._provider.authority.consented(
-            owner, tuple(fields.get("scopes", ())), fields["client_id"]
+            fields.get("owner", self._provider.default_owner),
+            tuple(fields.get("scopes", ())),
+            fields.get("client_id", self._provider.client_id),
         )
         return JSONResponse({"refresh_token": token})
 

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
@@ -8,8 +8,14 @@ from joserfc.jwk import import_key
 
 from dispenser.testing.refusal import Refusal
 
-#: Asymmetric ones only: the provider holds public keys.
-ALGORITHMS: Final = ("RS256", "PS256", "ES256", "Ed25519")
+#: The key type of each algorithm that is taken. Asymmetric ones only: the provider holds public keys.
+_KEY_TYPES: Final[Mapping[str, Literal["RSA", "EC", "OKP"]]] = {
+    "RS256": "RSA",
+    "PS256": "RSA",
+    "ES256": "EC",
+    "Ed25519": "OKP",
+}
+ALGORITHMS: Final = tuple(_KEY_TYPES)
 
 
 def issuer_of(assertion: str) -> str:
@@ -24,8 +30,10 @@ def issuer_of(assertion: str) -> str:
 def verify(assertion: str, public_key: str, *, audiences: Collection[str], now: float) -> Mapping[str, Any]:
     """The claims of an assertion that is signed, for us and not expired (RFC 7523 §3). Raises: Refusal."""
     try:
-        claims = jwt.decode(assertion, import_key(public_key), algorithms=ALGORITHMS).claims
-    except (JoseError, ValueError):
+        algorithm = jws.extract_compact(assertion.encode()).headers()["alg"]
+        key = import_key(public_key, _KEY_TYPES[algorithm])
+        claims = jwt.decode(assertion, key, algorithms=ALGORITHMS).claims
+    except (JoseError, ValueError, KeyError):
         raise Refusal("invalid_grant", "The assertion's signature does not verify.") from None
     given = claims.get("aud")
     if not set(given if isinstance(given, list) else [given]) & set(audiences):

@@ -40,7 +40,6 @@ class Emulator:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`api_scopes`: which scope `/api/<first segment>` asks for. `clock`: seconds since the epoch."""
-        self.client_id = client_id
         self.client_secret = client_secret or secrets.token_urlsafe(24)
         self._port = port
         self._server: Server | None = None
@@ -48,6 +47,7 @@ class Emulator:
         self._provider = Provider(
             authority=self._authority,
             behaviour=behaviour or Behaviour(),
+            client_id=client_id,
             default_owner=default_owner,
             api_scopes=api_scopes or {},
         )
@@ -80,6 +80,11 @@ class Emulator:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.stop)
+
+    @property
+    def client_id(self) -> str:
+        """The client that is registered from the start, with `client_secret`."""
+        return self._provider.client_id
 
     @property
     def issuer(self) -> str:

@@ -14,6 +14,8 @@ class Provider:
     authority: Authority
     #: May be replaced at any time: it holds from the next request on.
     behaviour: Behaviour
+    #: The client that is there from the start.
+    client_id: str
     #: Who consents where no `login_hint` says it.
     default_owner: str
     #: The scope that `/api/<first segment>` asks for; a segment that is not here is free to every live token.

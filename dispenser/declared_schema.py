@@ -45,7 +45,7 @@ def _matching(pattern: str, sentence: str) -> AfterValidator:
 
 
 def _named(value: object) -> object:
-    if isinstance(value, dict) and list(value) in (["env"], ["file"]):
+    if isinstance(value, dict) and list(value) in (["env"], ["file"]) and None not in value.values():
         return value
     raise PydanticCustomError("literal_secret", "{sentence}", {"sentence": _LITERAL})
 

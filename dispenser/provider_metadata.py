@@ -1,6 +1,6 @@
 """What a provider says of itself (RFC 8414, OpenID Connect Discovery), checked before it is believed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -11,6 +11,7 @@ from shared.model import GrantKind, Provider
 
 OAUTH_PATH = "/.well-known/oauth-authorization-server"
 OPENID_PATH = "/.well-known/openid-configuration"
+_ENDPOINTS = ("token_endpoint", "authorization_endpoint", "revocation_endpoint")
 
 
 def is_incomplete(provider: Provider) -> bool:
@@ -22,8 +23,8 @@ def is_incomplete(provider: Provider) -> bool:
 
 
 def addresses(issuer: str) -> tuple[str, str]:
-    """Where an issuer's metadata lies, the likelier first: RFC 8414 puts the well-known part before the issuer's
-    path (§3.1), OpenID Connect Discovery after it (§4)."""
+    """Where an issuer's metadata may lie: RFC 8414 §3.1 puts the well-known part before the issuer's path,
+    OpenID Connect Discovery §4 after it."""
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     return (
@@ -37,11 +38,9 @@ def from_metadata(provider: Provider, document: Mapping[str, Any]) -> Provider:
 
     Raises: ConfigurationError where the metadata is another issuer's, or cannot be used safely.
     """
-    mistakes = [
-        f"providers.{provider.name}: the issuer's metadata {text}" for text in _faults(provider, document)
-    ]
-    if mistakes:
-        raise ConfigurationError(mistakes)
+    faults = [*_identity_faults(provider, document), *_endpoint_faults(provider, document)]
+    if faults:
+        raise ConfigurationError([f"providers.{provider.name}: its metadata {fault}" for fault in faults])
     return replace(
         provider,
         token_url=provider.token_url or document["token_endpoint"],
@@ -52,30 +51,28 @@ def from_metadata(provider: Provider, document: Mapping[str, Any]) -> Provider:
     )
 
 
-def _faults(provider: Provider, document: Mapping[str, Any]) -> list[str]:
-    faults = []
+def _identity_faults(provider: Provider, document: Mapping[str, Any]) -> Iterator[str]:
     if document.get("issuer") != provider.issuer:
         # RFC 8414 §3.3: else one server could speak for another.
-        faults.append("names another issuer: write the issuer exactly as the provider does")
-    for name in _needed(provider):
-        if document.get(name) is None:
-            faults.append(f"has no {name}: declare it yourself")
-    for name in ("token_endpoint", "authorization_endpoint", "revocation_endpoint"):
-        url = document.get(name)
-        if url is not None and not (isinstance(url, str) and endpoint(url, provider.insecure_local)):
-            faults.append(f"has a {name} that is not https://")
+        yield "names another issuer: write the issuer exactly as the provider does"
     if provider.grant == GrantKind.AUTHORIZATION_CODE and not _knows_s256(document):
         # RFC 9700 §2.1.1: an authorization code is protected by PKCE.
-        faults.append("does not list S256 among its code_challenge_methods_supported: PKCE is needed")
-    return faults
+        yield "does not list S256 among its code_challenge_methods_supported: PKCE is needed"
 
 
-def _needed(provider: Provider) -> list[str]:
+def _endpoint_faults(provider: Provider, document: Mapping[str, Any]) -> Iterator[str]:
+    for name in _ENDPOINTS:
+        url = document.get(name)
+        if url is None and name in _needed(provider):
+            yield f"has no {name}: declare it yourself"
+        if url is not None and not (isinstance(url, str) and endpoint(url, provider.insecure_local)):
+            yield f"has a {name} that is not https://"
+
+
+def _needed(provider: Provider) -> tuple[str, ...]:
     consents = provider.grant == GrantKind.AUTHORIZATION_CODE and provider.authorization_url is None
-    return [
-        *(["token_endpoint"] if not provider.token_url else []),
-        *(["authorization_endpoint"] if consents else []),
-    ]
+    token = () if provider.token_url else ("token_endpoint",)
+    return (*token, "authorization_endpoint") if consents else token
 
 
 def _knows_s256(document: Mapping[str, Any]) -> bool:

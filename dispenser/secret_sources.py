@@ -49,9 +49,7 @@ def _text(reference: SecretReference, environment: Mapping[str, str]) -> str:
     """Raises: ValueError, its message for people."""
     if reference.env is not None:
         if reference.env not in environment:
-            raise ValueError(
-                f"the environment variable {reference.env} is not set: export it and apply again"
-            )
+            raise ValueError(f"the environment variable {reference.env} is not set: set it and apply again")
         found = environment[reference.env]
     else:
         found = _content(Path(reference.declared_in).parent / (reference.file or ""))

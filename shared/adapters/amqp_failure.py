@@ -13,7 +13,8 @@ from aio_pika.exceptions import (
     PublishError,
 )
 
-from shared.errors import BusUnavailable, QueueFull, Unroutable, VaultError
+from shared.adapters.refusal import queue_full, unroutable
+from shared.errors import BusUnavailable, VaultError
 from shared.ports import Outgoing
 
 #: All that the driver raises when a connection or a channel does not do what was asked. A pending future of
@@ -31,16 +32,9 @@ def given_up(error: BaseException) -> bool:
 def publish_failure(error: BaseException, message: Outgoing) -> VaultError:
     """The vault's name for what became of a publish."""
     if isinstance(error, PublishError) or _lacks_exchange(error, message):
-        exchange = message.exchange or "the default exchange"
-        return Unroutable(
-            f"No queue is bound to {exchange} for {message.routing_key!r}. "
-            "Run `dispenser init` against this broker."
-        )
+        return unroutable(message.exchange, message.routing_key)
     if isinstance(error, DeliveryError):
-        return QueueFull(
-            f"The broker refused a message for {message.routing_key!r}: its queue is at its limit. "
-            "Start more consumers."
-        )
+        return queue_full(message.routing_key)
     return BusUnavailable(
         f"The broker has not confirmed a message for {message.routing_key!r} ({type(error).__name__}). "
         "Check DISPENSER_BROKER_URL and that RabbitMQ is up."

@@ -4,6 +4,7 @@ from typing import Final
 import structlog
 
 from shared.adapters.memory_queue import MemoryQueue
+from shared.adapters.refusal import unroutable
 from shared.adapters.topic import topic_matches
 from shared.errors import QueueFull, Unroutable
 from shared.ports import Delivery
@@ -40,9 +41,7 @@ class MemoryBroker:
             return
         queues = self._bound.get((exchange, delivery.routing_key))
         if not queues:
-            raise Unroutable(
-                f"No queue is bound to {exchange or 'the default exchange'} for {delivery.routing_key!r}."
-            )
+            raise unroutable(exchange, delivery.routing_key)
         for queue in queues:
             queue.put(delivery)
 

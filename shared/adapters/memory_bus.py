@@ -15,15 +15,16 @@ class MemoryBus:
 
     def __init__(self, broker: MemoryBroker | None = None) -> None:
         self.broker = broker or MemoryBroker()
-        self._connected = False
+        self._started = False
+        self._drained = False
         self._consumers: list[MemoryConsumer] = []
 
     @property
     def connected(self) -> bool:
-        return self._connected
+        return self._started and not self._drained
 
     async def start(self) -> None:
-        self._connected = True
+        self._started = True
 
     async def declare(self) -> None:
         """Nothing to do: the topology is there from the start."""
@@ -53,11 +54,12 @@ class MemoryBus:
         )
 
     async def drain(self) -> None:
+        self._drained = True
         consumers, self._consumers = self._consumers, []
         await asyncio.gather(*(consumer.drain() for consumer in consumers))
 
     async def close(self) -> None:
-        self._connected = False
+        self._started = False
         consumers, self._consumers = self._consumers, []
         await asyncio.gather(*(consumer.close() for consumer in consumers))
 
@@ -70,7 +72,7 @@ class MemoryBus:
         self.broker.subscribe(pattern, callback)
 
     def _publish(self, exchange: str, delivery: Delivery) -> None:
-        if not self._connected:
+        if not self._started:
             raise BusUnavailable("The bus is not started, or closed.")
         self.broker.publish(exchange, delivery)
 

@@ -3,7 +3,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from shared.errors import QueueFull
+from shared.adapters.refusal import queue_full
 from shared.ports import Delivery
 from shared.topology import Queue
 
@@ -48,14 +48,18 @@ class MemoryQueue:
         """Messages that no consumer has in hand."""
         return len(self._ready)
 
-    @property
-    def ready(self) -> list[Delivery]:
-        """The waiting messages, oldest first."""
-        return [held.delivery for held in self._ready]
+    def take(self) -> Delivery | None:
+        """The oldest waiting message, out of the queue; as `basic.get` without acknowledgement."""
+        if not self._ready:
+            return None
+        held = self._ready.popleft()
+        if held.expiry:
+            held.expiry.cancel()
+        return held.delivery
 
     def put(self, delivery: Delivery) -> None:
         """Raises: QueueFull."""
-        self._make_room()
+        self._make_room(delivery)
         held = Held(delivery)
         self._let_expire(held)
         self._ready.append(held)
@@ -99,12 +103,12 @@ class MemoryQueue:
             subscription.in_hand += 1
             subscription.take(held)
 
-    def _make_room(self) -> None:
+    def _make_room(self, delivery: Delivery) -> None:
         limit = self._number("x-max-length")
         if limit is None or len(self._ready) < limit:
             return
         if self._arguments.get("x-overflow") == "reject-publish":
-            raise QueueFull("The queue is at its limit. Start more consumers.")
+            raise queue_full(delivery.routing_key)
         self._bury(self._ready.popleft())
 
     def _next_with_room(self) -> Subscription | None:

@@ -3,10 +3,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from shared.adapters.gathering import Gathering
-from shared.adapters.redis_client import Client, client
+from shared.adapters.redis_client import Client, client, close
 from shared.errors import CacheUnavailable
 
 _KEYS_PER_FETCH: Final = 512
@@ -58,7 +58,7 @@ class RedisCache:
             await self._redis.ping()
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await close(self._redis)
 
     async def _fetch(self, keys: Sequence[str]) -> list[bytes | None]:
         async with _translated():
@@ -75,7 +75,7 @@ class RedisCache:
 async def _translated() -> AsyncIterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise CacheUnavailable(
             f"The cache did not answer ({type(error).__name__}). "
             "Check DISPENSER_CACHE_URL and that Redis is up."

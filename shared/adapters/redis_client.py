@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError  # noqa: A004 - the driver's own
 
 from shared.errors import ConfigurationError
 
@@ -49,12 +50,20 @@ def client(url: str) -> Client:
         ) from None
 
 
+async def close(redis: Client) -> None:
+    """Disconnect, from the Sentinels too."""
+    await redis.aclose()
+    pool = getattr(redis, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool):
+        await pool.sentinel_manager.aclose()
+
+
 def _patience() -> dict[str, Any]:
-    """Short waits and few retries."""
+    """Short waits, and another try where a connection broke; who was slow once is not asked again."""
     return {
         "socket_timeout": _TIMEOUT_SECONDS,
         "socket_connect_timeout": _TIMEOUT_SECONDS,
-        "retry": Retry(ExponentialBackoff(cap=0.1, base=0.02), _RETRIES),
+        "retry": Retry(ExponentialBackoff(cap=0.1, base=0.02), _RETRIES, supported_errors=(ConnectionError,)),
     }
 
 

@@ -1,0 +1,72 @@
+"""The cache on a Redis that is restarted, stopped, frozen, and counted at."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+from services.server import Server
+
+from shared.adapters.redis_cache import RedisCache
+from shared.errors import CacheUnavailable
+
+
+async def test_lookups_of_one_moment_share_a_command(redis_server: Server):
+    cache = RedisCache.open(redis_server.url)
+    await cache.put_if_newer("k7", 1, b"seven", 60)
+    async with Redis.from_url(redis_server.url) as redis:
+        await redis.config_resetstat()
+        answers = await asyncio.gather(*(cache.get_many([f"k{n}", f"k{n + 1}"]) for n in range(600)))
+        commands = await redis.info("commandstats")
+    assert answers[7] == [b"seven", None]
+    # 601 different keys, at most 512 at a time.
+    assert commands["cmdstat_mget"]["calls"] == 2
+    await cache.close()
+
+
+async def test_the_script_travels_once(redis_server: Server):
+    cache = RedisCache.open(redis_server.url)
+    await cache.put_if_newer("a", 1, b"", 60)
+    async with Redis.from_url(redis_server.url) as redis:
+        await redis.config_resetstat()
+        await cache.put_if_newer("a", 2, b"", 60)
+        commands = await redis.info("commandstats")
+    assert commands["cmdstat_evalsha"]["calls"] == 1
+    assert "cmdstat_script|load" not in commands
+    await cache.close()
+
+
+async def test_a_restart_empties_it_and_no_more(redis_server: Server):
+    cache = RedisCache.open(redis_server.url)
+    await cache.put_if_newer("a", 9, b"before", 60)
+    redis_server.kill()
+    redis_server.start()
+    assert await cache.get_many(["a"]) == [None]
+    assert await cache.put_if_newer("a", 1, b"after", 60)
+    assert await cache.get_many(["a"]) == [b"after"]
+    await cache.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel", "redis+cluster"])
+async def test_a_server_that_is_down_is_unavailable(redis_server: Server, scheme):
+    url = redis_server.url.replace("redis:", f"{scheme}:").replace(
+        "/0", "/mymaster/0" if "sent" in scheme else "/0"
+    )
+    redis_server.kill()
+    cache = RedisCache.open(url)
+    for call in (cache.ping(), cache.get_many(["a"]), cache.put_if_newer("a", 1, b"", None)):
+        with pytest.raises(CacheUnavailable, match="DISPENSER_CACHE_URL"):
+            await call
+    await cache.close()
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_unavailable():
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as server:
+        host, port = server.sockets[0].getsockname()
+        cache = RedisCache.open(f"redis://{host}:{port}/0")
+        with pytest.raises(CacheUnavailable, match="Timeout"):
+            await cache.get_many(["a"])
+        await cache.close()

@@ -6,10 +6,10 @@ silent about a value of a wrong kind: `declared_schema` speaks of that.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from dispenser.connect import is_loopback
 from dispenser.declared_document import Path
 from shared.model import ClientAuth, GrantKind
 
@@ -82,24 +82,20 @@ def _key_findings(entry: Entry, grant: object, client_auth: object) -> Findings:
     if client_auth == ClientAuth.PRIVATE_KEY_JWT and not has_key:
         yield ("private_key",), "required for client_auth private_key_jwt, as {env: NAME} or {file: path}"
     if grant == GrantKind.JWT_BEARER and has_key and entry.get("assertion_issuer") is None:
-        yield (
-            ("assertion_issuer",),
-            "required with a private_key: an assertion names its issuer (RFC 7523 §3)",
-        )
+        yield ("assertion_issuer",), "required with a private_key: the iss of assertions (RFC 7523 §3)"
     if has_key and client_auth in (*_SENDING_A_SECRET, ClientAuth.NONE) and grant != GrantKind.JWT_BEARER:
         yield ("private_key",), "only client_auth private_key_jwt and the grant jwt_bearer sign: take it out"
 
 
 def _address_findings(entry: Entry) -> Findings:
+    local = entry.get("insecure_local") is True
     for field in _ENDPOINTS:
-        if isinstance(entry.get(field), str) and not endpoint(
-            entry[field], entry.get("insecure_local") is True
-        ):
+        if isinstance(entry.get(field), str) and not endpoint(entry[field], local):
             yield (field,), "must be https:// and a host; http, on loopback alone, needs insecure_local: true"
     if isinstance(entry.get("issuer"), str) and "?" in entry["issuer"]:
         yield ("issuer",), "an issuer has no query (RFC 8414 §2)"
     redirect = entry.get("redirect_uri")
-    if isinstance(redirect, str) and not (endpoint(redirect, True) or endpoint(redirect, False)):
+    if isinstance(redirect, str) and not endpoint(redirect, True):
         yield ("redirect_uri",), "must be https:// and a host, or http:// on loopback (RFC 8252 §7.3)"
 
 
@@ -120,7 +116,7 @@ def endpoint(url: str, insecure_local: bool) -> bool:
     parts = _parts(url)
     if parts is None or not parts.hostname or parts.fragment or parts.username is not None:
         return False
-    if _loopback(parts.hostname):
+    if is_loopback(url):
         return insecure_local and parts.scheme in ("http", "https")
     return parts.scheme == "https"
 
@@ -132,13 +128,6 @@ def _parts(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _instant(value: object) -> datetime | None:

@@ -102,6 +102,12 @@ def test_every_field_reaches_its_noun() -> None:
     )
 
 
+def test_instants_are_kept_in_utc() -> None:
+    (policy,) = parse({"a.yaml": WHOLE}).policies
+    assert policy.not_before is not None
+    assert policy.not_before.tzinfo is UTC
+
+
 def test_what_is_left_out_or_null_has_the_default_of_its_noun() -> None:
     text = RIGHT + "    client_auth: null\n    rotation: null\n"
     assert parse({"a.yaml": text}).providers == (
@@ -368,6 +374,23 @@ def test_no_message_repeats_a_value(written: str) -> None:
     found = mistakes(provider(written))
     assert found
     assert CANARY not in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("{env: }", "a secret is not written here"),
+        ("{env: A, file: b}", "a secret is not written here"),
+        ("{env: lower-case}", "the name of an environment variable, in capitals; not the secret itself"),
+        ('{file: "two\\nlines"}', "the path of a file; not the secret itself"),
+        ("[]", "must not be empty"),
+        ("!key abc", "not a value that is read here: put it in quotes"),
+    ],
+)
+def test_a_reference_is_a_name_or_a_path(written: str, sentence: str) -> None:
+    (mistake,) = mistakes(RIGHT.replace("{env: P_SECRET}", written))
+    assert mistake.startswith("a.yaml:6: providers.p.client_secret")
+    assert sentence in mistake
 
 
 def test_a_literal_secret_is_refused_with_what_to_do_instead() -> None:

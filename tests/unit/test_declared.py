@@ -1,11 +1,20 @@
 """What people write is read whole, or refused with every mistake, its line, and never its value."""
 
+import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from dispenser.declared import Declarations, SecretReference, SecretReferences, parse
+from dispenser.declared_schema import (
+    Written,
+    WrittenAgent,
+    WrittenPolicy,
+    WrittenProvider,
+    WrittenRotation,
+    WrittenService,
+)
 from shared.errors import ConfigurationError
 from shared.model import (
     Agent,
@@ -100,6 +109,23 @@ def test_every_field_reaches_its_noun() -> None:
             )
         },
     )
+
+
+@pytest.mark.parametrize(
+    ("noun", "written", "otherwise"),
+    [
+        (Provider, WrittenProvider, {"name"}),
+        (Service, WrittenService, {"name"}),
+        (Agent, WrittenAgent, {"name", "revoked_at"}),
+        (Policy, WrittenPolicy, set()),
+        (Rotation, WrittenRotation, set()),
+    ],
+)
+def test_every_field_of_a_noun_can_be_written(
+    noun: type, written: type[Written], otherwise: set[str]
+) -> None:
+    fields = {field.name for field in dataclasses.fields(noun)}
+    assert fields - otherwise <= set(written.model_fields)
 
 
 def test_instants_are_kept_in_utc() -> None:

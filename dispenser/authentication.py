@@ -5,13 +5,13 @@ from typing import Final
 from dispenser import revocation
 from dispenser.joining import Joining
 from dispenser.revocation import Epochs
-from dispenser.vault_token import Identity, verify
+from dispenser.vault_token import LONGEST_TTL_SECONDS, Identity, verify
 from shared.keyring import Keyring
 from shared.model import Revocation
 from shared.ports import Clock, RevocationStore
 
 #: Vault tokens older than this are over by themselves, so older revocations need not be known.
-REVOCATION_HORIZON: Final = timedelta(days=1)
+REVOCATION_HORIZON: Final = timedelta(seconds=LONGEST_TTL_SECONDS)
 #: Verified tokens remembered in each process: checking a signature costs a hundred microseconds.
 REMEMBERED: Final = 10_000
 

@@ -23,6 +23,8 @@ from shared.model import AgentName, Owner, SessionId
 #: RFC 9864 renames it `Ed25519`; RabbitMQ knows it by its older name only.
 ALGORITHM: Final = "EdDSA"
 DEFAULT_TTL_SECONDS: Final = 15 * 60
+#: Revocations are remembered for as long as a vault token can live.
+LONGEST_TTL_SECONDS: Final = 24 * 3600
 #: A token this many seconds "from the future" is taken: the minter's clock may be ahead.
 SKEW_SECONDS: Final = 30
 #: RabbitMQ before 4.1 resets a connection whose password is longer.

@@ -1,0 +1,110 @@
+import re
+import secrets
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from dispenser.cli.failure import Refused, Usage
+from dispenser.cli.output import AsJson, aside, listing
+from dispenser.cli.session import execute, opened
+from dispenser.revoke import revoke_agent, revoke_subject
+from dispenser.vault_token import LONGEST_TTL_SECONDS, Identity, mint
+from dispenser.wiring.world import new_id
+from shared.model import Agent, AgentName, Owner, RevocationKind, SessionId
+
+agent = typer.Typer(help="Agents and their vault tokens.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Agents."""
+    app.add_typer(agent, name="agent")
+
+
+@agent.command("list")
+def list_agents(*, as_json: AsJson = False) -> None:
+    """List agents."""
+    rows = [
+        {"agent": known.name, "description": known.description, "revoked_at": known.revoked_at}
+        for known in execute(_agents())
+    ]
+    listing(rows, as_json=as_json, empty="No agent is declared: `dispenser apply FILE.yaml`.")
+
+
+@agent.command("token")
+def agent_token(
+    name: str,
+    *,
+    owner: Annotated[str, typer.Option(help="On whose behalf the agent runs.")],
+    ttl: Annotated[str, typer.Option(help="How long the token lives: 90s, 15m, 1h.")] = "15m",
+    session: Annotated[str, typer.Option(help="The session's id; a new one by default.")] = "",
+) -> None:
+    """Print a vault token for one session of an agent, and nothing else."""
+    typer.echo(execute(_minted(AgentName(name), Owner(owner), SessionId(session), _seconds(ttl))))
+
+
+@agent.command("revoke")
+def revoke(
+    name: Annotated[str, typer.Argument(help="An agent; with --session, whose session it is.")],
+    *,
+    session: Annotated[str, typer.Option(help="Only this session's vault tokens.")] = "",
+) -> None:
+    """Void an agent's vault tokens and mint no more, until it is restored."""
+    execute(_revoked(AgentName(name), session))
+    aside.print(f"Revoked {f'session {session} of ' if session else ''}{name}; it holds from the next request.")
+
+
+@agent.command("restore")
+def restore(name: str) -> None:
+    """Let a revoked agent have vault tokens again; the old ones stay void."""
+    execute(_restored(AgentName(name)))
+    aside.print(f"Restored {name}: `dispenser agent token {name} --owner U` makes it a new vault token.")
+
+
+async def _agents() -> list[Agent]:
+    async with opened() as at:
+        return list((await at.store.catalogue.load()).agents.values())
+
+
+async def _minted(name: AgentName, owner: Owner, session: SessionId, ttl_seconds: int) -> str:
+    async with opened() as at:
+        known = (await at.store.catalogue.load()).agents.get(name)
+        if known is None:
+            raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
+        if known.revoked_at is not None:
+            raise Refused(f"{name} was revoked: `dispenser agent restore {name}` lets it have tokens again.")
+        now = at.clock()
+        identity = Identity(
+            agent=name,
+            session=session or SessionId(secrets.token_hex(8)),
+            owner=owner,
+            token_id=new_id(),
+            issued_at=now,
+            expires_at=now + timedelta(seconds=ttl_seconds),
+        )
+        return mint(at.keys, identity, vault=at.settings.vault_name)
+
+
+async def _revoked(name: AgentName, session: str) -> None:
+    async with opened() as at:
+        if session:
+            await revoke_subject(at.store, at.cache, RevocationKind.SESSION, session, at.clock())
+        elif not await revoke_agent(at.store, at.cache, name, at.clock()):
+            raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
+
+
+async def _restored(name: AgentName) -> None:
+    async with opened() as at:
+        if not await at.store.catalogue.set_agent_revoked(name, None):
+            raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(text: str) -> int:
+    parts = re.fullmatch(r"(\d{1,6})([smh]?)", text)
+    seconds = int(parts[1]) * _UNITS[parts[2]] if parts else 0
+    if not 0 < seconds <= LONGEST_TTL_SECONDS:
+        raise Usage(f"--ttl {text}: write it like 90s, 15m or 1h, up to {LONGEST_TTL_SECONDS // 3600}h.")
+    return seconds

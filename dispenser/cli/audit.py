@@ -1,0 +1,79 @@
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from dispenser.cli.failure import Usage
+from dispenser.cli.output import AsJson, listing, value
+from dispenser.cli.session import execute, opened
+from dispenser.wiring.world import journal_folder, utc_now
+from shared.model import AuditRecord
+from workers.audit_shipping import AuditShipping
+
+audit = typer.Typer(help="Who received which token, when, for whom, and why.", invoke_without_command=True)
+
+
+def register(app: typer.Typer) -> None:
+    """The audit."""
+    app.add_typer(audit, name="audit")
+
+
+@audit.callback()
+def show(
+    context: typer.Context,
+    *,
+    agent: Annotated[str | None, typer.Option(help="Only this agent's.")] = None,
+    service: Annotated[str | None, typer.Option(help="Only this service's.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
+    since: Annotated[str | None, typer.Option(help="From then on: 2026-11-24T08:00, or 30m, 12h, 7d ago.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List audit records, newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    records = execute(_records(agent, service, owner, _moment(since), limit))
+    if as_json:
+        value([asdict(record) for record in records])
+    else:
+        listing([_row(record) for record in records], as_json=False, empty="No record matches.")
+
+
+def _row(record: AuditRecord) -> dict[str, object]:
+    return {
+        "at": record.at,
+        "action": record.action,
+        "outcome": record.outcome,
+        "agent": record.agent or None,
+        "owner": record.owner or None,
+        "service": record.service or None,
+        "generation": record.generation,
+        "policy": record.policy or None,
+        "door": record.door or None,
+    }
+
+
+async def _records(
+    agent: str | None, service: str | None, owner: str | None, since: datetime | None, limit: int
+) -> list[AuditRecord]:
+    async with opened() as at:
+        # What this machine's dispensers have written belongs to the answer, shipped yet or not.
+        await AuditShipping(journal_folder(at.settings), at.store.audit.append).ship()
+        return await at.store.audit.query(agent=agent, service=service, owner=owner, since=since, limit=limit)
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    if span := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return utc_now() - timedelta(**{_UNITS[span[2]]: int(span[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Usage(f"--since {text}: write a time like 2026-11-24T08:00, or a span like 30m, 12h, 7d.") from None
+    return moment.astimezone(UTC)

@@ -1,0 +1,244 @@
+import secrets
+import sys
+import webbrowser
+from typing import Annotated, Any
+
+import typer
+
+from dispenser import connect, enrol, loopback
+from dispenser.cli.failure import Refused, Usage
+from dispenser.cli.output import AsJson, ago, aside, listing, value
+from dispenser.cli.session import execute, opened, opened_with_bus
+from dispenser.presented import presented
+from dispenser.revoke import revoke_grant
+from dispenser.wiring.world import World, utc_now
+from shared.errors import CacheUnavailable
+from shared.model import (
+    AuthorizationCode,
+    Enrolment,
+    EnrolmentState,
+    Grant,
+    GrantKind,
+    Owner,
+    Presented,
+    Provider,
+    Service,
+    ServiceName,
+)
+
+PATIENCE_SECONDS = 60.0
+DEFAULT_REDIRECT_URI = "http://127.0.0.1:8765/callback"
+OwnerOption = Annotated[str, typer.Option(help="Whose account it is; `shared` for a team's.")]
+grant = typer.Typer(help="What owners gave for services.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Connecting accounts."""
+    app.command(name="connect")(connect_service)
+    app.add_typer(grant, name="grant")
+
+
+def connect_service(
+    service: str,
+    *,
+    owner: OwnerOption,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address alone on a line, and wait for the callback.")
+    ] = False,
+) -> None:
+    """Connect an owner's account: consent at the provider, then the vault keeps the grant fresh."""
+    granted = execute(_connected(ServiceName(service), Owner(owner), no_browser=no_browser))
+    _say_connected(granted)
+
+
+@grant.command("import")
+def import_grant(service: str, *, owner: OwnerOption) -> None:
+    """Take over a credential from standard input: a refresh token, or a static token.
+
+    It is checked by one refresh before it counts.
+    """
+    if sys.stdin.isatty():
+        aside.print("Paste the credential, then press Ctrl-D.")
+    text = sys.stdin.read().strip()
+    if not text:
+        raise Usage("Nothing came in on standard input: `dispenser grant import SERVICE --owner U < token`.")
+    _say_connected(execute(_imported(ServiceName(service), Owner(owner), text)))
+
+
+@grant.command("list")
+def list_grants(
+    *,
+    service: Annotated[str | None, typer.Option(help="Only this service's.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List grants."""
+    found = execute(_selected(service, owner))
+    rows = [_details(one) for one in found] if as_json else [_row(one) for one in found]
+    listing(rows, as_json=as_json, empty="There is no grant: `dispenser connect SERVICE --owner U` makes one.")
+
+
+@grant.command("show")
+def show(service: str, *, owner: OwnerOption, as_json: AsJson = False) -> None:
+    """Show all that is known of a grant, but for its secrets."""
+    details = _details(execute(_one(ServiceName(service), Owner(owner))))
+    if as_json:
+        value(details)
+    else:
+        listing([{"field": k, "value": v} for k, v in details.items()], as_json=False, empty="")
+
+
+@grant.command("revoke")
+def revoke(service: str, *, owner: OwnerOption) -> None:
+    """Wipe a grant's credential and stop its tokens, from the next request on.
+
+    Tokens that agents hold already live to their end; the provider is not told.
+    """
+    execute(_revoked(ServiceName(service), Owner(owner)))
+    aside.print(f"Revoked {service} of {owner}.")
+
+
+async def _connected(service_name: ServiceName, owner: Owner, *, no_browser: bool) -> Grant:
+    async with opened_with_bus() as at:
+        service, provider = await _declared(at, service_name)
+        if provider.grant is GrantKind.AUTHORIZATION_CODE:
+            brought: Presented = await _consented(service, provider, no_browser=no_browser)
+        else:
+            brought = _without_consent(provider)
+        return await _enrolled(at, service_name, owner, brought)
+
+
+def _without_consent(provider: Provider) -> Presented:
+    try:
+        return presented(provider.grant, refresh_token=None)
+    except ValueError as error:
+        raise Usage(f"{error} `dispenser grant import` takes it from standard input.") from None
+
+
+async def _consented(service: Service, provider: Provider, *, no_browser: bool) -> AuthorizationCode:
+    redirect_uri = provider.redirect_uri or DEFAULT_REDIRECT_URI
+    begun = connect.begin(
+        provider, service, redirect_uri=redirect_uri, entropy=secrets.token_bytes(connect.ENTROPY_BYTES)
+    )
+    async with loopback.listening(redirect_uri, state=begun.state) as callback:
+        if no_browser or not webbrowser.open(begun.url):
+            typer.echo(begun.url)
+        aside.print(f"Waiting for the consent at {provider.name} …")
+        outcome = connect.finish(provider, begun.state, await callback.parameters())
+    if isinstance(outcome, connect.CallbackRefused):
+        raise Refused(f"{outcome.description} ({outcome.error})")
+    return AuthorizationCode(
+        code=outcome.code, verifier=begun.verifier, redirect_uri=redirect_uri, scopes=service.scopes
+    )
+
+
+async def _imported(service_name: ServiceName, owner: Owner, text: str) -> Grant:
+    async with opened_with_bus() as at:
+        _, provider = await _declared(at, service_name)
+        try:
+            brought = presented(provider.grant, refresh_token=text)
+        except ValueError as error:
+            raise Usage(str(error)) from None
+        return await _enrolled(at, service_name, owner, brought)
+
+
+async def _enrolled(at: World, service: ServiceName, owner: Owner, brought: Presented) -> Grant:
+    enrolment_id = await enrol.present(
+        at.store, at.bus, at.keys, at.clock, service=service, owner=owner, presented=brought
+    )
+    with aside.status("A refresher is checking it with the provider …"):
+        ended = await enrol.outcome(at.store, enrolment_id, patience_seconds=PATIENCE_SECONDS)
+    _check(ended)
+    granted = await at.store.grants.find(service, owner)
+    if granted is None:
+        raise Refused("The grant was removed while it was being connected: connect it again.")
+    return granted
+
+
+def _check(ended: Enrolment | None) -> None:
+    if ended is None or ended.state is EnrolmentState.PENDING:
+        raise Refused(
+            f"No refresher has taken it up within {PATIENCE_SECONDS:.0f} s. Is `dispenser work refresher` "
+            "running? It goes on by itself once one does: see `dispenser grant list`."
+        )
+    if ended.state is EnrolmentState.FAILED:
+        raise Refused(f"The provider did not take it: {ended.error}. Nothing was stored.")
+
+
+async def _declared(at: World, name: ServiceName) -> tuple[Service, Provider]:
+    catalogue = await at.store.catalogue.load()
+    service = catalogue.services.get(name)
+    if service is None:
+        raise Refused(f"There is no service {name!r}: `dispenser service list` shows those there are.")
+    return service, catalogue.providers[service.provider]
+
+
+async def _selected(service: str | None, owner: str | None) -> list[Grant]:
+    async with opened() as at:
+        return await at.store.grants.select(
+            service=None if service is None else ServiceName(service),
+            owner=None if owner is None else Owner(owner),
+        )
+
+
+async def _one(service: ServiceName, owner: Owner) -> Grant:
+    async with opened() as at:
+        return await _found(at, service, owner)
+
+
+async def _found(at: World, service: ServiceName, owner: Owner) -> Grant:
+    found = await at.store.grants.find(service, owner)
+    if found is None:
+        raise Refused(f"{owner} has not connected {service}: `dispenser grant list` shows what there is.")
+    return found
+
+
+async def _revoked(service: ServiceName, owner: Owner) -> None:
+    async with opened() as at:
+        try:
+            revoked = await revoke_grant(at.store, at.cache, await _found(at, service, owner), at.clock())
+        except CacheUnavailable:
+            raise Refused(
+                "It is revoked in the database, but the cache does not answer: the janitor wipes the token "
+                "there as soon as it does."
+            ) from None
+        if revoked is None:
+            raise Refused(f"{service} of {owner} was revoked before.")
+
+
+def _say_connected(granted: Grant) -> None:
+    scopes = " ".join(granted.scopes) or "none named"
+    aside.print(
+        f"[green]✓[/green] {granted.service} is connected for {granted.owner}; scopes granted: {scopes}."
+    )
+
+
+def _row(found: Grant) -> dict[str, Any]:
+    now = utc_now()
+    return {
+        "service": found.service,
+        "owner": found.owner,
+        "state": found.state.value,
+        "generation": found.generation,
+        "scopes": list(found.scopes),
+        "token_ends": "never" if found.generation and not found.token_expires_at else ago(found.token_expires_at, now),
+        "refresh": ago(found.refresh_at, now),
+        "last_error": found.last_error,
+    }
+
+
+def _details(found: Grant) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "service": found.service,
+        "owner": found.owner,
+        "state": found.state.value,
+        "generation": found.generation,
+        "scopes": list(found.scopes),
+        "token_expires_at": found.token_expires_at,
+        "refresh_at": found.refresh_at,
+        "failures": found.failures,
+        "last_error": found.last_error,
+        "created_at": found.created_at,
+        "updated_at": found.updated_at,
+    }

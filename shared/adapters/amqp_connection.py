@@ -9,6 +9,7 @@ from aio_pika.abc import AbstractChannel
 from yarl import URL
 
 from shared.adapters.amqp_failure import DRIVER_FAILURES, given_up, outage_reason
+from shared.adapters.amqp_transport import CarefulTransport
 from shared.adapters.backoff import backoff_seconds
 from shared.errors import ConfigurationError
 
@@ -77,6 +78,7 @@ class AmqpConnection:
 
     async def _open(self) -> Connection:
         connection = Connection(self._url)
+        connection.kwargs["transport_factory"] = CarefulTransport()
         try:
             await connection.connect(timeout=_CONNECT_SECONDS)
         except BaseException:

@@ -51,34 +51,34 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def services(pytestconfig: pytest.Config) -> Pool:
+def server_pool(pytestconfig: pytest.Config) -> Pool:
     return pytestconfig.stash[_POOL]
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_url(services: Pool) -> str:
-    _skip_without(services, "rabbitmq")
-    return services.shared("rabbitmq").url
+def rabbitmq_url(server_pool: Pool) -> str:
+    _skip_without(server_pool, "rabbitmq")
+    return server_pool.shared("rabbitmq").url
 
 
 @pytest.fixture(scope="session")
-def redis_url(services: Pool) -> str:
-    _skip_without(services, "redis")
-    return services.shared("redis").url
+def redis_url(server_pool: Pool) -> str:
+    _skip_without(server_pool, "redis")
+    return server_pool.shared("redis").url
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(services: Pool) -> str:
-    _skip_without(services, "postgresql")
-    return services.shared("postgresql").url
+def postgresql_url(server_pool: Pool) -> str:
+    _skip_without(server_pool, "postgresql")
+    return server_pool.shared("postgresql").url
 
 
 @pytest.fixture
-def vhost(services: Pool, rabbitmq_url: str) -> Iterator[str]:
+def vhost(server_pool: Pool, rabbitmq_url: str) -> Iterator[str]:
     """A RabbitMQ URL with an empty virtual host: its only one, in turns, where there is no HTTP API."""
-    address = services.shared("rabbitmq")
+    address = server_pool.shared("rabbitmq")
     if not address.management_url:
-        with services.locked("vhost"):
+        with server_pool.locked("vhost"):
             shared_vhost.clear(rabbitmq_url)
             yield rabbitmq_url
             shared_vhost.clear(rabbitmq_url)
@@ -92,30 +92,30 @@ _databases_taken = itertools.count()
 
 
 @pytest.fixture
-def redis_database(services: Pool, redis_url: str) -> str:
+def redis_database(server_pool: Pool, redis_url: str) -> str:
     """A Redis URL with an empty logical database. Channels and FLUSHALL reach across: use `redis_server`."""
     return redis.empty_database(
-        services.shared("redis"), next(_databases_taken), worker=_WORKER, workers=_WORKERS
+        server_pool.shared("redis"), next(_databases_taken), worker=_WORKER, workers=_WORKERS
     )
 
 
 @pytest.fixture
-def database_url(services: Pool, postgresql_url: str) -> Iterator[str]:
+def database_url(server_pool: Pool, postgresql_url: str) -> Iterator[str]:
     """A PostgreSQL URL with an empty database."""
-    address = services.shared("postgresql")
+    address = server_pool.shared("postgresql")
     url = postgresql.create_database(address)
     yield url
     postgresql.drop_database(address, url)
 
 
 @pytest.fixture(scope="session")
-def _own(services: Pool) -> Iterator[Callable[[Name], Server]]:
+def _own(server_pool: Pool) -> Iterator[Callable[[Name], Server]]:
     """This worker's servers to break: started once, and again whenever a test left one broken."""
     started: dict[Name, Server] = {}
 
     def own(name: Name) -> Server:
         if name not in started:
-            started[name] = _start_private(services, name)
+            started[name] = _start_private(server_pool, name)
         started[name].start()
         return started[name]
 
@@ -140,44 +140,44 @@ def postgresql_server(_own: Callable[[Name], Server]) -> Server:
 
 
 @pytest.fixture
-def private_broker(services: Pool) -> Iterator[Callable[..., Server]]:
+def private_broker(server_pool: Pool) -> Iterator[Callable[..., Server]]:
     """Starts a broker of the test's own, with `plugins=[...]` and `conf="lines of rabbitmq.conf"`.
 
     The user `guest` of the internal backend must stay: it asks the HTTP API whether the broker is up.
     """
-    yield from _starts(services, "rabbitmq")
+    yield from _starts(server_pool, "rabbitmq")
 
 
 @pytest.fixture
-def private_redis(services: Pool) -> Iterator[Callable[..., Server]]:
-    yield from _starts(services, "redis")
+def private_redis(server_pool: Pool) -> Iterator[Callable[..., Server]]:
+    yield from _starts(server_pool, "redis")
 
 
 @pytest.fixture
-def private_postgresql(services: Pool) -> Iterator[Callable[..., Server]]:
-    yield from _starts(services, "postgresql")
+def private_postgresql(server_pool: Pool) -> Iterator[Callable[..., Server]]:
+    yield from _starts(server_pool, "postgresql")
 
 
-def _starts(services: Pool, name: Name) -> Iterator[Callable[..., Server]]:
+def _starts(server_pool: Pool, name: Name) -> Iterator[Callable[..., Server]]:
     with ExitStack() as started:
 
         def start(**options: object) -> Server:
-            server = _start_private(services, name, **options)
+            server = _start_private(server_pool, name, **options)
             started.callback(server.close)
             return server
 
         yield start
 
 
-def _start_private(services: Pool, name: Name, **options: object) -> Server:
-    if not services.origins[name].can_start:
+def _start_private(server_pool: Pool, name: Name, **options: object) -> Server:
+    if not server_pool.origins[name].can_start:
         _skip(f"{name}: a test wants to stop it, and there is none to start; install {name}-server")
-    return services.private(name, **options)
+    return server_pool.private(name, **options)
 
 
-def _skip_without(services: Pool, name: Name) -> None:
-    if services.origins[name].missing:
-        _skip(services.origins[name].describe())
+def _skip_without(server_pool: Pool, name: Name) -> None:
+    if server_pool.origins[name].missing:
+        _skip(server_pool.origins[name].describe())
 
 
 def _skip(reason: str) -> None:

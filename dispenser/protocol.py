@@ -12,11 +12,18 @@ from typing import Any, Final
 
 import msgpack
 
+from dispenser import frame
+from dispenser.frame import MalformedFrame as MalformedFrame  # noqa: PLC0414 - belongs to the protocol
+
 VERSION: Final = 1
+#: Where requests go.
+RPC_EXCHANGE: Final = "vault.rpc"
+RPC_KEY: Final = "token.get"
+#: A reply queue's name begins with it; the broker's user, a dot and 128 random bits in hexadecimal follow.
+REPLY_PREFIX: Final = "vault.reply."
+CONTENT_TYPE: Final = "application/msgpack"
 MAX_BODY_BYTES: Final = 16 * 1024
 MAX_CALLS: Final = 64
-MAX_DEPTH: Final = 6
-MAX_TEXT_BYTES: Final = 4096
 #: One reply with a long token stays under it; a reply frame of many calls is split.
 MAX_REPLY_BYTES: Final = 256 * 1024
 DEFAULT_DEADLINE_SECONDS: Final = 10.0
@@ -45,10 +52,6 @@ class Code(StrEnum):
 RETRYABLE: Final = frozenset({Code.RATE_LIMITED, Code.PROVIDER_DOWN, Code.DEADLINE_EXCEEDED, Code.OVERLOADED})
 
 
-class MalformedFrame(ValueError):
-    """A body that is not a frame of this protocol."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCall:
     """Give me an access token."""
@@ -73,7 +76,12 @@ class RejectedCall:
     generation: int
 
 
-Call = TokenCall | RejectedCall
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewCall:
+    """A new vault token in place of the request's own: it is the reply's `access_token`."""
+
+
+Call = TokenCall | RejectedCall | RenewCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,52 +118,74 @@ class Reply:
     retry_after: float | None = None
 
 
+_OPERATIONS: Final[Mapping[type[Call], str]] = {
+    TokenCall: "token",
+    RejectedCall: "rejected",
+    RenewCall: "renew",
+}
+_CODES: Final = frozenset(code.value for code in Code)
+_REQUEST_FIELDS: Final = frozenset({"v", "id", "token", "deadline", "calls"})
+_CALL_FIELDS: Final = {
+    operation: frozenset({"op", *kind.__dataclass_fields__}) for kind, operation in _OPERATIONS.items()
+}
+
+
 def encode_request(request: Request) -> bytes:
-    """Raises: MalformedFrame when it would be refused for its size."""
-    body = msgpack.packb(
-        {
-            "v": VERSION,
-            "id": request.id,
-            "token": request.vault_token,
-            "deadline": request.deadline_seconds,
-            "calls": [_call_fields(call) for call in request.calls],
-        }
-    )
-    if len(body) > MAX_BODY_BYTES or not 0 < len(request.calls) <= MAX_CALLS:
-        raise MalformedFrame(f"A request holds 1 to {MAX_CALLS} calls in at most {MAX_BODY_BYTES} bytes.")
-    return bytes(body)
+    """Raises: MalformedFrame when `decode_request` would refuse it."""
+    fields = {
+        "v": VERSION,
+        "id": request.id,
+        "token": request.vault_token,
+        "deadline": request.deadline_seconds,
+        "calls": [_call_fields(call) for call in request.calls],
+    }
+    try:
+        body = bytes(msgpack.packb(fields))
+    except (ValueError, OverflowError):
+        raise MalformedFrame("A text is not Unicode, or a number has more than 64 bits.") from None
+    decode_request(body)
+    return body
 
 
 def decode_request(body: bytes) -> Request:
-    """Raises: MalformedFrame for anything but exactly what `encode_request` makes."""
-    fields = _frame(body, MAX_BODY_BYTES)
-    calls = _field(fields, "calls", list)
+    """Raises: MalformedFrame for anything but what `encode_request` makes."""
+    fields = _versioned(body, MAX_BODY_BYTES)
+    frame.only(fields, _REQUEST_FIELDS)
+    calls = frame.items(fields, "calls")
     if not 0 < len(calls) <= MAX_CALLS:
         raise MalformedFrame(f"A request holds 1 to {MAX_CALLS} calls.")
     return Request(
-        id=_field(fields, "id", str),
-        vault_token=_field(fields, "token", str),
-        deadline_seconds=_seconds(fields, "deadline") or DEFAULT_DEADLINE_SECONDS,
+        id=frame.text(fields, "id"),
+        vault_token=frame.text(fields, "token"),
+        deadline_seconds=frame.seconds(fields, "deadline"),
         calls=tuple(_decoded_call(call) for call in calls),
     )
 
 
 def encode_replies(replies: Iterable[tuple[int, Reply]]) -> bytes:
-    """A message's replies, each with the index of its call."""
-    return bytes(
-        msgpack.packb({"v": VERSION, "replies": [[index, _reply_fields(reply)] for index, reply in replies]})
-    )
+    """A message's replies, each with its call's index. Raises: MalformedFrame when they are too large."""
+    pairs = [[index, _reply_fields(reply)] for index, reply in replies]
+    body = bytes(msgpack.packb({"v": VERSION, "replies": pairs}))
+    if len(body) > MAX_REPLY_BYTES:
+        raise MalformedFrame(f"A message of replies is at most {MAX_REPLY_BYTES} bytes long.")
+    return body
 
 
 def decode_replies(body: bytes) -> list[tuple[int, Reply]]:
-    """Raises: MalformedFrame."""
-    pairs = _field(_frame(body, MAX_REPLY_BYTES), "replies", list)
-    return [_decoded_reply(pair) for pair in pairs]
+    """Raises: MalformedFrame. Fields of a later version are passed over: an old client goes on working."""
+    fields = _versioned(body, MAX_REPLY_BYTES)
+    return [_decoded_pair(pair) for pair in frame.items(fields, "replies")]
+
+
+def _versioned(body: bytes, max_bytes: int) -> frame.Fields:
+    fields = frame.read(body, max_bytes=max_bytes)
+    if frame.integer(fields, "v") != VERSION:
+        raise MalformedFrame(f"A frame of this protocol has v = {VERSION}.")
+    return fields
 
 
 def _call_fields(call: Call) -> dict[str, Any]:
-    operation = "token" if isinstance(call, TokenCall) else "rejected"
-    return {"op": operation} | _set_fields(call)
+    return {"op": _OPERATIONS[type(call)]} | _set_fields(call)
 
 
 def _reply_fields(reply: Reply) -> dict[str, Any]:
@@ -170,115 +200,58 @@ def _set_fields(value: Call | Reply) -> dict[str, Any]:
 def _decoded_call(fields: object) -> Call:
     if not isinstance(fields, dict):
         raise MalformedFrame("A call is a map.")
-    service = _field(fields, "service", str)
-    owner = _optional(fields, "owner", str)
-    match fields.get("op"):
+    operation = frame.text(fields, "op")
+    frame.only(fields, _CALL_FIELDS.get(operation, frozenset()))
+    match operation:
         case "token":
-            return TokenCall(
-                service=service,
-                owner=owner,
-                min_ttl=_seconds(fields, "min_ttl"),
-                scopes=_texts(fields, "scopes"),
-                purpose=_optional(fields, "purpose", str) or "",
-            )
+            return _decoded_token_call(fields)
         case "rejected":
-            return RejectedCall(service=service, owner=owner, generation=_field(fields, "generation", int))
+            return RejectedCall(
+                service=frame.text(fields, "service"),
+                owner=frame.optional(frame.text, fields, "owner"),
+                generation=frame.integer(fields, "generation"),
+            )
         case _:
-            raise MalformedFrame("A call's op is `token` or `rejected`.")
+            return RenewCall()
 
 
-def _decoded_reply(pair: object) -> tuple[int, Reply]:
-    if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int)):  # noqa: PLR2004 - a pair
-        raise MalformedFrame("A reply is a pair of index and map.")
-    index, fields = pair
-    if not isinstance(fields, dict):
-        raise MalformedFrame("A reply is a map.")
-    known = Reply.__dataclass_fields__
-    # Fields of a later version are passed over: an old client goes on working.
-    arguments: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known
-    }
-    try:
-        return index, Reply(**arguments | {"code": Code(fields.get("code", ""))})
-    except ValueError:
-        raise MalformedFrame("A reply has a code this client does not know: upgrade it.") from None
+def _decoded_token_call(fields: frame.Fields) -> TokenCall:
+    return TokenCall(
+        service=frame.text(fields, "service"),
+        owner=frame.optional(frame.text, fields, "owner"),
+        min_ttl=frame.optional(frame.seconds, fields, "min_ttl"),
+        scopes=frame.texts(fields, "scopes") or None,
+        purpose=frame.optional(frame.text, fields, "purpose") or "",
+    )
 
 
-def _frame(body: bytes, max_bytes: int) -> dict[str, Any]:
-    if len(body) > max_bytes:
-        raise MalformedFrame(f"A frame is at most {max_bytes} bytes long.")
-    try:
-        frame = msgpack.unpackb(
-            body,
-            object_pairs_hook=_unique,
-            ext_hook=_no_extension,
-            max_str_len=max_bytes,
-            max_bin_len=0,
-            max_array_len=4 * MAX_CALLS,
-            max_map_len=32,
-            max_ext_len=0,
-        )
-    except MalformedFrame:
-        raise
-    except (ValueError, msgpack.UnpackException, RecursionError, UnicodeDecodeError):
-        raise MalformedFrame("The body is not msgpack as this protocol has it.") from None
-    if not isinstance(frame, dict) or frame.get("v") != VERSION or _depth(frame) > MAX_DEPTH:
-        raise MalformedFrame(f"A frame is a map with v = {VERSION}, at most {MAX_DEPTH} levels deep.")
-    return frame
+def _decoded_pair(pair: object) -> tuple[int, Reply]:
+    match pair:
+        case [int(index), dict(fields)] if 0 <= index < MAX_CALLS and not isinstance(index, bool):
+            return index, _decoded_reply(fields)
+        case _:
+            raise MalformedFrame("A reply is a pair of a call's index and a map.")
 
 
-def _unique(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs) or not all(isinstance(key, str) for key in fields):
-        raise MalformedFrame("A map's keys are texts, each once.")
-    return fields
+def _decoded_reply(fields: frame.Fields) -> Reply:
+    return Reply(
+        code=_decoded_code(fields),
+        service=frame.optional(frame.any_text, fields, "service") or "",
+        access_token=frame.optional(frame.any_text, fields, "access_token"),
+        token_type=frame.optional(frame.any_text, fields, "token_type"),
+        expires_at=frame.optional(frame.instant, fields, "expires_at"),
+        expires_in=frame.optional(frame.seconds, fields, "expires_in"),
+        scopes=frame.texts(fields, "scopes"),
+        generation=frame.optional(frame.integer, fields, "generation"),
+        reason=frame.optional(frame.any_text, fields, "reason") or "",
+        connect_url=frame.optional(frame.any_text, fields, "connect_url"),
+        missing_scopes=frame.texts(fields, "missing_scopes"),
+        retry_after=frame.optional(frame.seconds, fields, "retry_after"),
+    )
 
 
-def _no_extension(_code: int, _data: bytes) -> object:
-    raise MalformedFrame("Extension types are not part of this protocol.")
-
-
-def _depth(value: object) -> int:
-    """Levels of nesting, without recursion on what a stranger sent."""
-    level, inside = 0, [value]
-    while inside and level <= MAX_DEPTH:
-        level += 1
-        inside = [item for outer in inside for item in _items(outer)]
-    return level
-
-
-def _items(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
-def _field(fields: Mapping[str, Any], name: str, kind: type) -> Any:
-    value = fields.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise MalformedFrame(f"`{name}` is missing or not a {kind.__name__}.")
-    if isinstance(value, str) and len(value) > MAX_TEXT_BYTES:
-        raise MalformedFrame(f"`{name}` is longer than {MAX_TEXT_BYTES}.")
-    return value
-
-
-def _optional(fields: Mapping[str, Any], name: str, kind: type) -> Any:
-    return None if fields.get(name) is None else _field(fields, name, kind)
-
-
-def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise MalformedFrame(f"`{name}` is a number of seconds, not negative.")
-    return float(value)
-
-
-def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
-    values = _optional(fields, name, list)
-    if values is None:
-        return None
-    if not all(isinstance(value, str) for value in values):
-        raise MalformedFrame(f"`{name}` is a list of texts.")
-    return tuple(values)
+def _decoded_code(fields: frame.Fields) -> Code:
+    text = frame.text(fields, "code")
+    if text not in _CODES:
+        raise MalformedFrame("A reply has a code that this client does not know: upgrade it.")
+    return Code(text)

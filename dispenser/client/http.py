@@ -1,0 +1,115 @@
+"""The way to the vault over HTTP, with pooled connections."""
+
+import asyncio
+import math
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+
+from dispenser.client import http_reply
+from dispenser.client.credential import Credential
+from dispenser.client.door import Door
+from dispenser.client.errors import VaultError, VaultUnreachable
+from dispenser.protocol import Call, RejectedCall, RenewCall, Reply, TokenCall
+
+#: An address that does not even answer the handshake is tried again rather than waited for.
+_CONNECT_SECONDS: Final = 5.0
+_TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 §2.1
+_JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
+
+
+class HttpTransport:
+    """One request per call."""
+
+    def __init__(self, door: Door) -> None:
+        self._url = door.url
+        self._credential = door.credential
+        self._http: httpx.AsyncClient
+
+    async def open(self) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=self._url, timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS), follow_redirects=False
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def adopt(self, credential: Credential) -> None:
+        self._credential = credential
+
+    def trouble(self) -> VaultError | None:
+        return None
+
+    async def ask(self, call: Call, *, deadline: float) -> Reply:
+        request = self._request(call, wait_seconds=deadline - asyncio.get_running_loop().time())
+        try:
+            response = await self._http.send(request)
+        except httpx.TransportError as error:
+            raise VaultUnreachable(
+                f"The vault cannot be reached ({type(error).__name__}). Check VAULT_URL and the gateway."
+            ) from error
+        return _reply(response, service=call.service if not isinstance(call, RenewCall) else "")
+
+    def _request(self, call: Call, *, wait_seconds: float) -> httpx.Request:
+        match call:
+            case TokenCall():
+                return self._http.build_request(
+                    "GET", self._path(call.service), params=_query(call), headers=self._headers(wait_seconds)
+                )
+            case RejectedCall():
+                return self._http.build_request(
+                    "POST",
+                    f"{self._path(call.service)}/rejected",
+                    params={} if call.owner is None else {"owner": call.owner},
+                    json={"generation": call.generation},
+                    headers=self._headers(wait_seconds),
+                )
+            case RenewCall():
+                return self._http.build_request("POST", "/v1/token", data=self._exchange())
+
+    def _path(self, service: str) -> str:
+        return f"/v1/agents/{quote(self._credential.agent, safe='')}/credentials/{quote(service, safe='')}"
+
+    def _headers(self, wait_seconds: float) -> dict[str, str]:
+        """The vault token, and how long an answer is waited for (RFC 7240 §4.3)."""
+        return {
+            "Authorization": f"Bearer {self._credential.text}",
+            "Prefer": f"wait={max(1, math.ceil(wait_seconds))}",
+        }
+
+    def _exchange(self) -> dict[str, str]:
+        """RFC 8693 §2.1: the vault token for a fresh one."""
+        return {
+            "grant_type": _TOKEN_EXCHANGE,
+            "subject_token": self._credential.text,
+            "subject_token_type": _JWT,
+        }
+
+
+def _query(call: TokenCall) -> dict[str, Any]:
+    query = {
+        "min_ttl": call.min_ttl,
+        "scope": None if call.scopes is None else " ".join(call.scopes),
+        "owner": call.owner,
+        "purpose": call.purpose or None,
+    }
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def _reply(response: httpx.Response, *, service: str) -> Reply:
+    try:
+        document = response.json() if response.content else None
+    except ValueError:
+        document = None  # a proxy's page: its status says enough
+    try:
+        return http_reply.reply(
+            response.status_code,
+            document,
+            retry_after=response.headers.get("Retry-After"),
+            service=service,
+        )
+    except ValueError as error:
+        raise VaultError(
+            f"The vault's answer cannot be read: {error}. Check that VAULT_URL is the gateway's address."
+        ) from error

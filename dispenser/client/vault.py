@@ -1,0 +1,113 @@
+"""The vault, as an agent sees it."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from dispenser.client import door
+from dispenser.client.asking import Asking
+from dispenser.client.errors import Closed
+from dispenser.client.holder import Holder
+from dispenser.client.renewal import Renewal
+from dispenser.client.tasks import Tasks
+from dispenser.client.token import Token
+from dispenser.client.transport import transport_for
+from dispenser.protocol import DEFAULT_DEADLINE_SECONDS, TokenCall
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class Vault:
+    """Hands out access tokens: `async with Vault() as vault: token = await vault.token("time-tracker")`.
+
+    VAULT_URL and VAULT_AGENT_TOKEN say where and as whom, unless `url` and `token` do. Calls for the same
+    token are joined, calls made in the same tick travel together, and tokens are held in memory while they
+    have life left.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        """Raises: Misconfigured, naming everything that is missing or wrong."""
+        self._door = door.configured(url, token, os.environ)
+        self._holder: Holder | None = None
+        self._closing = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Does not wait for a connection: calls do, until their deadline."""
+        transport = transport_for(self._door)
+        async with AsyncExitStack() as stack:
+            await transport.open()
+            stack.push_async_callback(transport.close)
+            tasks = Tasks()
+            stack.push_async_callback(tasks.cancel)
+            renewal = Renewal(transport, self._door.credential)
+            tasks.start(renewal.run())
+            self._holder = Holder(Asking(transport, renewal), tasks)
+            self._closing = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        """Ends calls that still wait with Closed."""
+        self._holder = None
+        await self._closing.aclose()
+
+    async def token(
+        self,
+        service: str,
+        *,
+        owner: str | None = None,
+        min_ttl: float | None = None,
+        scopes: Iterable[str] | None = None,
+        purpose: str = "",
+        deadline: float = DEFAULT_DEADLINE_SECONDS,
+    ) -> Token:
+        """An access token that lives `min_ttl` seconds or more (None: a fifth of its life, at most a minute).
+
+        `owner` None is the owner in the vault token; `scopes` must be among those granted; `purpose` is for
+        the audit. Raises: VaultError, one of its kinds, within `deadline` seconds.
+        """
+        call = TokenCall(
+            service=service, owner=owner, min_ttl=min_ttl, scopes=_scopes(scopes), purpose=purpose
+        )
+        return await self._opened().token(call, deadline=_now() + deadline)
+
+    async def rejected(self, token: Token, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        """The API answered 401 to this token: the vault refreshes it, once however many report it.
+
+        Raises: VaultError, one of its kinds, within `deadline` seconds.
+        """
+        await self._opened().rejected(token, deadline=_now() + deadline)
+
+    def auth(
+        self,
+        service: str,
+        *,
+        owner: str | None = None,
+        min_ttl: float | None = None,
+        scopes: Iterable[str] | None = None,
+        purpose: str = "",
+    ) -> "httpx.Auth":
+        """For `httpx.AsyncClient(auth=...)`: sends the service's token, and on 401 again with a fresh one."""
+        from dispenser.client.auth import VaultAuth  # noqa: PLC0415 - loads httpx
+
+        current = partial(
+            self.token, service, owner=owner, min_ttl=min_ttl, scopes=_scopes(scopes), purpose=purpose
+        )
+        return VaultAuth(current, self.rejected)
+
+    def _opened(self) -> Holder:
+        if self._holder is None:
+            raise Closed(str(Closed.__doc__))
+        return self._holder
+
+
+def _scopes(scopes: Iterable[str] | None) -> tuple[str, ...] | None:
+    """A text is a list as OAuth writes it: with spaces (RFC 6749 §3.3)."""
+    return tuple(scopes.split() if isinstance(scopes, str) else scopes or ()) or None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

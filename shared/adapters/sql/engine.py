@@ -1,11 +1,12 @@
 """The way to a database: short transactions for reading and for writing, errors translated in one place."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -15,6 +16,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.errors import ConfigurationError, StoreNotMigrated, StoreUnavailable, VaultError
 
@@ -28,6 +30,17 @@ CONNECT_SECONDS: Final = 5
 #: SQLSTATE of a table, a column or a schema that is not there.
 _MISSING: Final = frozenset({"42P01", "42703", "3F000"})
 
+#: How a transaction opens, by database and whether it writes. A paused process that holds a lock holds others
+#: up for no longer than the wait: said to the transaction alone, since a pooler may share connections.
+_OPENING: Final[Mapping[tuple[str, bool], str]] = {
+    ("sqlite", False): "BEGIN",
+    ("sqlite", True): "BEGIN IMMEDIATE",
+    ("postgresql", True): (
+        f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s';"
+        f"SET LOCAL idle_in_transaction_session_timeout = '{WAIT_SECONDS}s'"
+    ),
+}
+
 Insert = postgresql.Insert | sqlite.Insert
 
 
@@ -40,7 +53,7 @@ class Database:
             self._engine = create_async_engine(url, **engine_arguments(url))
         prepare(self._engine.sync_engine)
         self._reading = self._engine
-        self._writing = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._writing = self._engine.execution_options(writing=True)
         if url.get_backend_name() == "postgresql":
             # Several SELECTs of one call see one moment, as they do in SQLite.
             self._reading = self._engine.execution_options(
@@ -104,21 +117,25 @@ def engine_arguments(url: URL) -> dict[str, Any]:
 
 
 def prepare(engine: Engine) -> None:
-    """Make SQLite durable and leave BEGIN to us: the driver would begin too late, and never IMMEDIATE."""
-    if engine.dialect.name != "sqlite":
-        return
+    """Make SQLite durable, and open transactions as `_OPENING` says."""
+    event.listen(engine, "begin", _open)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _make_durable)
 
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {setting}")
-        cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+def _open(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("writing", False)
+    opening = _OPENING.get((connection.dialect.name, writing))
+    if opening is not None:
+        connection.exec_driver_sql(opening)
+
+
+def _make_durable(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # BEGIN is ours: the driver's would come too late, and never IMMEDIATE
+    cursor = connection.cursor()
+    for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {setting}")
+    cursor.close()
 
 
 @contextmanager
@@ -138,7 +155,9 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
-        raise _meaning(error) from error
+        meaning = _meaning(error)
+        # PostgreSQL shows the whole row that it refuses, so that message goes no further.
+        raise meaning from (None if type(meaning) is VaultError else error)
 
 
 def _meaning(error: DBAPIError | PoolTimeout) -> VaultError:
@@ -150,7 +169,7 @@ def _meaning(error: DBAPIError | PoolTimeout) -> VaultError:
             "check DISPENSER_DATABASE_URL and that the server is up."
         )
     return VaultError(
-        f"The database refused a statement ({type(error).__name__}), so nothing was written: "
+        f"The database refused a statement ({type(error.orig).__name__}), so nothing was written: "
         "check the rights of this process's database role."
     )
 

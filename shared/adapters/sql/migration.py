@@ -32,7 +32,7 @@ def migrate(database_url: str) -> None:
     """
     url = driver_url(database_url, "sync")
     with readable_setup():
-        engine = create_engine(url, **engine_arguments(url)).execution_options(begin="BEGIN IMMEDIATE")
+        engine = create_engine(url, **engine_arguments(url)).execution_options(writing=True)
     prepare(engine)
     config = _config()
     try:

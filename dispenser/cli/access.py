@@ -18,7 +18,9 @@ def token(
     min_ttl: Annotated[float | None, typer.Option(help="Seconds the token must still live.")] = None,
     owner: Annotated[str | None, typer.Option(help="Another owner than the vault token's.")] = None,
     scope: Annotated[list[str] | None, typer.Option(help="A scope it must have; may be repeated.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the token and what is known of it.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: the token and what is known of it.")
+    ] = False,
 ) -> None:
     """Print what an agent would get. Uses VAULT_URL and VAULT_AGENT_TOKEN."""
     got = execute(_token(service, min_ttl, owner, scope))

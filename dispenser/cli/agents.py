@@ -51,7 +51,9 @@ def revoke(
 ) -> None:
     """Void an agent's vault tokens and mint no more, until it is restored."""
     execute(_revoked(AgentName(name), session))
-    aside.print(f"Revoked {f'session {session} of ' if session else ''}{name}; it holds from the next request.")
+    aside.print(
+        f"Revoked {f'session {session} of ' if session else ''}{name}; it holds from the next request."
+    )
 
 
 @agent.command("restore")

@@ -27,7 +27,9 @@ def show(
     agent: Annotated[str | None, typer.Option(help="Only this agent's.")] = None,
     service: Annotated[str | None, typer.Option(help="Only this service's.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
-    since: Annotated[str | None, typer.Option(help="From then on: 2026-11-24T08:00, or 30m, 12h, 7d ago.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From then on: 2026-11-24T08:00, or 30m, 12h, 7d ago.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many.")] = 100,
     as_json: AsJson = False,
 ) -> None:
@@ -75,5 +77,7 @@ def _moment(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Usage(f"--since {text}: write a time like 2026-11-24T08:00, or a span like 30m, 12h, 7d.") from None
+        raise Usage(
+            f"--since {text}: write a time like 2026-11-24T08:00, or a span like 30m, 12h, 7d."
+        ) from None
     return moment.astimezone(UTC)

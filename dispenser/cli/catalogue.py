@@ -1,12 +1,12 @@
 import typer
 
-from dispenser.cli.failure import Refused, Usage
+from dispenser.cli.failure import Exit, Refused
 from dispenser.cli.output import AsJson, listing, screen, value
 from dispenser.cli.session import execute, opened
+from dispenser.wiring.world import new_id
 from shared.adapters.provider_http import HttpxProviderHttp
-from shared.model import GrantKind, Provider, ProviderName
-from shared.ports import NoAnswer, NotSent
-from workers.probe import Probe, probe
+from shared.model import Catalogue, ProviderName
+from workers.probe import Finding, probe
 
 provider = typer.Typer(help="The authorization servers that grants come from.", no_args_is_help=True)
 service = typer.Typer(help="What agents can ask for.", no_args_is_help=True)
@@ -36,15 +36,18 @@ def list_providers(*, as_json: AsJson = False) -> None:
 
 
 @provider.command("test")
-def test_provider(name: str, *, as_json: AsJson = False) -> None:
-    """Ask a provider's token endpoint for nothing, and see whether it knows our client."""
-    found = execute(_probed(name))
+def probe_provider(name: str, *, as_json: AsJson = False) -> None:
+    """Ask a provider's token endpoint for nothing, and see whether it knows our client.
+
+    Exit code 4 when it does not.
+    """
+    found = execute(_probed(ProviderName(name)))
     if as_json:
         value({"provider": name, "reachable": found.reachable, "client_known": found.client_known})
     else:
-        screen.print(found.says)
-    if not (found.reachable and found.client_known):
-        raise Refused(f"{name} would not issue tokens as it is declared.")
+        screen.print(found.says, style="green" if found.client_known else "red")
+    if not found.client_known:
+        raise typer.Exit(Exit.WORLD)
 
 
 @service.command("list")
@@ -60,3 +63,21 @@ def list_services(*, as_json: AsJson = False) -> None:
         for declared in execute(_catalogue()).services.values()
     ]
     listing(rows, as_json=as_json, empty="No service is declared: `dispenser apply FILE.yaml`.")
+
+
+async def _catalogue() -> Catalogue:
+    async with opened() as at:
+        return await at.store.catalogue.load()
+
+
+async def _probed(name: ProviderName) -> Finding:
+    async with opened() as at:
+        declared = (await at.store.catalogue.load()).providers.get(name)
+        if declared is None:
+            raise Refused(f"There is no provider {name!r}: `dispenser provider list` shows those there are.")
+        sealed = await at.store.catalogue.provider_secrets(name)
+        http = HttpxProviderHttp()
+        try:
+            return await probe(http, at.keys, declared, sealed, clock=at.clock, jti=new_id())
+        finally:
+            await http.close()

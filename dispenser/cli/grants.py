@@ -1,3 +1,4 @@
+import asyncio
 import secrets
 import sys
 import webbrowser
@@ -11,7 +12,7 @@ from dispenser.cli.output import AsJson, ago, aside, listing, value
 from dispenser.cli.session import execute, opened, opened_with_bus
 from dispenser.presented import presented
 from dispenser.revoke import revoke_grant
-from dispenser.wiring.world import World, utc_now
+from dispenser.wiring.world import World, connect_url, utc_now
 from shared.errors import CacheUnavailable
 from shared.model import (
     AuthorizationCode,
@@ -27,6 +28,8 @@ from shared.model import (
 )
 
 PATIENCE_SECONDS = 60.0
+CONSENT_SECONDS = 600.0
+GLANCE_SECONDS = 1.0
 DEFAULT_REDIRECT_URI = "http://127.0.0.1:8765/callback"
 OwnerOption = Annotated[str, typer.Option(help="Whose account it is; `shared` for a team's.")]
 grant = typer.Typer(help="What owners gave for services.", no_args_is_help=True)
@@ -43,7 +46,8 @@ def connect_service(
     *,
     owner: OwnerOption,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address alone on a line, and wait for the callback.")
+        bool,
+        typer.Option("--no-browser", help="Print the address alone on a line, and wait for the callback."),
     ] = False,
 ) -> None:
     """Connect an owner's account: consent at the provider, then the vault keeps the grant fresh."""
@@ -75,7 +79,9 @@ def list_grants(
     """List grants."""
     found = execute(_selected(service, owner))
     rows = [_details(one) for one in found] if as_json else [_row(one) for one in found]
-    listing(rows, as_json=as_json, empty="There is no grant: `dispenser connect SERVICE --owner U` makes one.")
+    listing(
+        rows, as_json=as_json, empty="There is no grant: `dispenser connect SERVICE --owner U` makes one."
+    )
 
 
 @grant.command("show")
@@ -101,11 +107,13 @@ def revoke(service: str, *, owner: OwnerOption) -> None:
 async def _connected(service_name: ServiceName, owner: Owner, *, no_browser: bool) -> Grant:
     async with opened_with_bus() as at:
         service, provider = await _declared(at, service_name)
-        if provider.grant is GrantKind.AUTHORIZATION_CODE:
-            brought: Presented = await _consented(service, provider, no_browser=no_browser)
-        else:
-            brought = _without_consent(provider)
-        return await _enrolled(at, service_name, owner, brought)
+        if provider.grant is not GrantKind.AUTHORIZATION_CODE:
+            return await _enrolled(at, service_name, owner, _without_consent(provider))
+        redirect_uri = provider.redirect_uri or DEFAULT_REDIRECT_URI
+        if not connect.is_loopback(redirect_uri):
+            return await _at_gateway(at, service, owner, no_browser=no_browser)
+        code = await _consented(service, provider, redirect_uri, no_browser=no_browser)
+        return await _enrolled(at, service_name, owner, code)
 
 
 def _without_consent(provider: Provider) -> Presented:
@@ -115,21 +123,40 @@ def _without_consent(provider: Provider) -> Presented:
         raise Usage(f"{error} `dispenser grant import` takes it from standard input.") from None
 
 
-async def _consented(service: Service, provider: Provider, *, no_browser: bool) -> AuthorizationCode:
-    redirect_uri = provider.redirect_uri or DEFAULT_REDIRECT_URI
+async def _consented(
+    service: Service, provider: Provider, redirect_uri: str, *, no_browser: bool
+) -> AuthorizationCode:
+    """Lead the owner to the provider and back to this machine (RFC 8252 §7.3)."""
     begun = connect.begin(
         provider, service, redirect_uri=redirect_uri, entropy=secrets.token_bytes(connect.ENTROPY_BYTES)
     )
-    async with loopback.listening(redirect_uri, state=begun.state) as callback:
-        if no_browser or not webbrowser.open(begun.url):
-            typer.echo(begun.url)
+    async with loopback.listening(redirect_uri, begun.state) as callback:
+        _lead_to(begun.url, no_browser=no_browser)
         aside.print(f"Waiting for the consent at {provider.name} …")
-        outcome = connect.finish(provider, begun.state, await callback.parameters())
+        outcome = connect.finish(provider, begun.state, await callback)
     if isinstance(outcome, connect.CallbackRefused):
         raise Refused(f"{outcome.description} ({outcome.error})")
     return AuthorizationCode(
         code=outcome.code, verifier=begun.verifier, redirect_uri=redirect_uri, scopes=service.scopes
     )
+
+
+async def _at_gateway(at: World, service: Service, owner: Owner, *, no_browser: bool) -> Grant:
+    """The provider sends owners back to the gateway, so that is where they begin."""
+    before = await at.store.grants.find(service.name, owner)
+    _lead_to(connect_url(at)(service.name, owner), no_browser=no_browser)
+    aside.print("Waiting for the consent at the gateway …")
+    for _ in range(int(CONSENT_SECONDS / GLANCE_SECONDS)):
+        await asyncio.sleep(GLANCE_SECONDS)
+        granted = await at.store.grants.find(service.name, owner)
+        if granted is not None and (before is None or granted.generation > before.generation):
+            return granted
+    raise Refused(f"No consent has come within {CONSENT_SECONDS / 60:.0f} minutes: begin again.")
+
+
+def _lead_to(address: str, *, no_browser: bool) -> None:
+    if no_browser or not webbrowser.open(address):
+        typer.echo(address)
 
 
 async def _imported(service_name: ServiceName, owner: Owner, text: str) -> Grant:
@@ -221,7 +248,9 @@ def _row(found: Grant) -> dict[str, Any]:
         "state": found.state.value,
         "generation": found.generation,
         "scopes": list(found.scopes),
-        "token_ends": "never" if found.generation and not found.token_expires_at else ago(found.token_expires_at, now),
+        "token_ends": "never"
+        if found.generation and not found.token_expires_at
+        else ago(found.token_expires_at, now),
         "refresh": ago(found.refresh_at, now),
         "last_error": found.last_error,
     }

@@ -36,7 +36,7 @@ def value(shown: object) -> None:
 def ago(moment: datetime | None, now: datetime) -> str:
     """How far a moment is away, as people say it."""
     if moment is None:
-        return "–"
+        return "-"
     seconds = (moment - now).total_seconds()
     return f"in {_span(seconds)}" if seconds >= 0 else f"{_span(-seconds)} ago"
 
@@ -58,7 +58,7 @@ def _table(rows: Sequence[Row]) -> Table:
 def _cell(item: object) -> str:
     match item:
         case None:
-            return "–"
+            return "-"
         case datetime():
             return local(item)
         case list() | tuple():

@@ -42,7 +42,9 @@ def explain(
     agent: Annotated[str, typer.Option(help="The agent that asks.")],
     service: Annotated[str, typer.Option(help="The service it asks for.")],
     owner: Annotated[str, typer.Option(help="Whose account it asks for.")],
-    session_owner: Annotated[str, typer.Option(help="The owner in its vault token; --owner by default.")] = "",
+    session_owner: Annotated[
+        str, typer.Option(help="The owner in its vault token; --owner by default.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Say whether an agent may have a service, by which policy, and how each policy bears on it.
@@ -62,7 +64,8 @@ def explain(
     now = utc_now()
     verdict = evaluate(catalogue.policies, query, now)
     bearing = [
-        {"policy": p.name, "effect": p.effect.value, "matches": matches(p, query, now)} for p in catalogue.policies
+        {"policy": p.name, "effect": p.effect.value, "matches": matches(p, query, now)}
+        for p in catalogue.policies
     ]
     hints = _hints(catalogue, query)
     if as_json:

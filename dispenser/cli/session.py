@@ -1,12 +1,12 @@
 """What every command starts with: settings, a world, a loop."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import asyncio
 from dispenser.wiring.process import run
 from dispenser.wiring.roles import refreshing
 from dispenser.wiring.world import World, world
@@ -41,8 +41,10 @@ async def opened(role: str = "cli") -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def opened_with_bus(role: str = "cli") -> AsyncIterator[World]:
-    """The vault's stores and its broker. Where the broker is this process's memory, a refresher runs here too:
-    there is no other that could hear what is published."""
+    """The vault's stores and its broker.
+
+    Where the broker is this process's memory, a refresher runs here too: no other could hear of anything.
+    """
     async with opened(role) as here:
         await started(here)
         if not here.settings.embedded:

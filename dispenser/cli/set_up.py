@@ -70,7 +70,9 @@ async def _init() -> dict[str, str]:
 def apply_files(
     files: Annotated[list[Path], typer.Argument(help="YAML files.", metavar="FILE...")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the difference and change nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring providers, services, agents and policies to what the files declare. Removes nothing."""
@@ -146,4 +148,3 @@ def _report(findings: list[diagnosis.Finding], *, as_json: bool) -> None:
             screen.print(f"{mark} [bold]{finding.part}[/bold]  {finding.says}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(Exit.WORLD)
-

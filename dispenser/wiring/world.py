@@ -46,7 +46,7 @@ class World:
 
 @asynccontextmanager
 async def world(settings: Settings, role: str) -> AsyncIterator[World]:
-    """Open every adapter; nothing is connected before its first use. Raises: KeyMissing, ConfigurationError."""
+    """Open every adapter; none connects before its first use. Raises: KeyMissing, ConfigurationError."""
     name = process_name(role)
     store = SqlStore.open(settings.database_url)
     cache = _cache(settings)

@@ -1,0 +1,45 @@
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from shared.errors import VaultError
+from shared.messages import LifecycleEvent
+from shared.ports import Bus, OutboxStore, Outgoing
+from shared.topology import EVENTS_EXCHANGE
+
+log = structlog.get_logger()
+CONTENT_TYPE: Final = "application/json"
+
+
+class Announcements:
+    """Takes lifecycle events from the outbox to the bus: at least once, with an id that stays the same."""
+
+    def __init__(self, outbox: OutboxStore, bus: Bus) -> None:
+        self._outbox = outbox
+        self._bus = bus
+
+    async def publish(self, events: Sequence[LifecycleEvent]) -> None:
+        """Publish events that are in the outbox. Raises: BusUnavailable, QueueFull, Unroutable,
+        StoreUnavailable; they stay in the outbox then."""
+        await asyncio.gather(*(self._bus.publish(_outgoing(event)) for event in events))
+        await self._outbox.sent([event.id for event in events])
+
+    async def attempt(self, events: Sequence[LifecycleEvent]) -> None:
+        """Publish them, or leave them to the janitor."""
+        try:
+            await self.publish(events)
+        except VaultError as error:
+            log.warning("Lifecycle events wait in the outbox", count=len(events), code=error.code)
+
+
+def _outgoing(event: LifecycleEvent) -> Outgoing:
+    return Outgoing(
+        exchange=EVENTS_EXCHANGE,
+        routing_key=event.type.value,
+        body=event.body(),
+        headers=event.headers(),
+        message_id=event.id,
+        content_type=CONTENT_TYPE,
+    )

@@ -1,0 +1,58 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from shared.keyring import Keyring
+from shared.ports import Bus, Cache, Clock, ProviderHttp, Store
+from workers.announcements import Announcements
+from workers.audit_trail import AuditTrail
+from workers.providers import Providers
+from workers.spool import Spool
+from workers.token_endpoint import TokenEndpoint
+from workers.token_shelf import TokenShelf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What a refresher works with: whoever rotates or enrols takes its tools from here."""
+
+    store: Store
+    keys: Keyring
+    clock: Clock
+    #: Uniform in [0, 1).
+    entropy: Callable[[], float]
+    #: Of this refresher, in leases and in the audit.
+    name: str
+    providers: Providers
+    endpoint: TokenEndpoint
+    shelf: TokenShelf
+    announcements: Announcements
+    audit: AuditTrail
+
+    @classmethod
+    def equipped(
+        cls,
+        *,
+        store: Store,
+        bus: Bus,
+        cache: Cache,
+        http: ProviderHttp,
+        keys: Keyring,
+        spool: Spool,
+        clock: Clock,
+        entropy: Callable[[], float],
+        name: str,
+    ) -> Self:
+        """A bench on these ports."""
+        return cls(
+            store=store,
+            keys=keys,
+            clock=clock,
+            entropy=entropy,
+            name=name,
+            providers=Providers(store.catalogue, keys, clock),
+            endpoint=TokenEndpoint(http, spool, keys, clock),
+            shelf=TokenShelf(cache, clock),
+            announcements=Announcements(store.outbox, bus),
+            audit=AuditTrail(store.audit, clock, name),
+        )

@@ -1,0 +1,47 @@
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from shared.model import ProviderSecrets
+
+OPEN_SECONDS: Final = 60.0
+
+
+@dataclass(slots=True)
+class Circuit:
+    """Keeps a refresher from a provider that refuses the client itself, and knows which secret is next.
+
+    A provider refuses the client before it looks at a grant, so trying the next secret spends nothing.
+    """
+
+    open_until: datetime | None = None
+    #: Secrets refused in a row, and the place of the one to try now.
+    refused: int = 0
+    place: int = 0
+
+    def admits(self, now: datetime) -> bool:
+        """A request may be sent. Once the time is over one goes on trial, and the others wait for it."""
+        if self.open_until is None:
+            return True
+        if now < self.open_until:
+            return False
+        self.open_until = now + timedelta(seconds=OPEN_SECONDS)
+        return True
+
+    def ordered(self, secrets: ProviderSecrets) -> ProviderSecrets:
+        """The secrets, the one to try now first."""
+        found = secrets.client_secrets
+        place = self.place % len(found) if found else 0
+        return replace(secrets, client_secrets=found[place:] + found[:place])
+
+    def client_refused(self, secrets: int, now: datetime) -> bool:
+        """The provider refused the client with one of so many secrets. True: there is another to try now."""
+        self.refused, self.place = self.refused + 1, self.place + 1
+        if self.refused < secrets:
+            return True
+        self.open_until, self.refused = now + timedelta(seconds=OPEN_SECONDS), 0
+        return False
+
+    def client_accepted(self) -> None:
+        """The provider knows the client: whatever else it says."""
+        self.open_until, self.refused = None, 0

@@ -1,0 +1,193 @@
+from typing import Final
+
+import structlog
+
+from shared.envelope import fingerprint, open_credential, seal_spooled
+from shared.errors import ConfigurationError, StoreUnavailable
+from shared.model import Grant, Intent
+from shared.ports import Failure, Renewal
+from workers import decision, lifecycle, outcome, renewal
+from workers.answer import Answer
+from workers.bench import Bench
+from workers.decision import Apply, Park
+from workers.outcome import NO_ANSWER, Issued, RefusalKind, Refused
+from workers.providers import Registration
+from workers.settlement import Done, Failed, Postponed, Result, Skipped, Spooled
+
+#: Compare-and-swaps lost in a row before an answer is left to the next replay.
+COMMIT_TRIES: Final = 5
+CLIENT_REFUSED_SECONDS: Final = 60.0
+log = structlog.get_logger()
+
+
+class Conclusion:
+    """Brings a rotation whose request may have been sent to its end. May be repeated at any point.
+
+    Commit -> cache -> event -> spool deleted. The answer stays in the spool until SQL has what it says.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    async def conclude(self, intent: Intent, answer: Answer | None) -> Result:
+        """Have an answer take effect. None: it is lost."""
+        try:
+            result = await self._concluded(intent, answer)
+        except StoreUnavailable as error:
+            log.warning("A provider's answer waits in the spool", intent=intent.id, why=str(error))
+            return Spooled()
+        if not isinstance(result, Spooled):
+            await self._bench.endpoint.forget(intent.id)
+        return result
+
+    async def fail(self, intent: Intent, grant: Grant, failure: Failure) -> Result:
+        """Record that no token came. A loser whose grant has moved on meanwhile has nothing to report.
+
+        Raises: StoreUnavailable.
+        """
+        now, rotations = self._bench.clock(), self._bench.store.rotations
+        if not await self._is_open(intent):
+            return await self._superseded(intent, grant)
+        events = lifecycle.failed(grant, failure, intent.id, now)
+        stored = await rotations.fail(intent, failure, now=now, events=events)
+        if stored is None or stored.generation != intent.generation:
+            return await self._superseded(intent, stored)
+        await self._bench.announcements.attempt(events)
+        await self._audit("grant.refresh_failed", failure.error, stored, reason=failure.state.value)
+        return Failed(failure.error)
+
+    async def _concluded(self, intent: Intent, answer: Answer | None) -> Result:
+        grant = await self._bench.store.grants.get(intent.grant_id)
+        registration = await self._bench.providers.registration(grant.service) if grant else None
+        if grant is None or registration is None:
+            return await self._superseded(intent, grant)
+        if answer is None:
+            return await self._refused(intent, grant, registration, NO_ANSWER)
+        read = outcome.read(answer, registration.provider, self._bench.clock())
+        if isinstance(read, Refused):
+            return await self._refused(intent, grant, registration, read)
+        registration.standing.circuit.client_accepted()
+        return await self._keep(intent, grant, registration, answer, read)
+
+    # ----------------------------------------------------------------------------------------------- a token
+
+    async def _keep(
+        self, intent: Intent, grant: Grant | None, registration: Registration, answer: Answer, issued: Issued
+    ) -> Result:
+        """Commit where the answer's parent is; look again wherever somebody was faster."""
+        fresh = renewal.fresh_credential(issued, registration.provider)
+        child = fingerprint(intent.grant_id, fresh) if fresh else intent.fingerprint
+        for _ in range(COMMIT_TRIES):
+            match decision.lineage(intent, child, grant):
+                case Apply() if grant is not None:
+                    columns = self._columns(grant, registration, answer, issued)
+                    if await self._committed(intent, grant, columns):
+                        return Done(grant.generation + 1)
+                case Park() if grant is not None:
+                    return await self._park(intent, grant, answer)
+                case _:
+                    return await self._superseded(intent, grant)
+            grant = await self._bench.store.grants.get(intent.grant_id)
+        return Spooled()
+
+    def _columns(self, grant: Grant, registration: Registration, answer: Answer, issued: Issued) -> Renewal:
+        bench, provider = self._bench, registration.provider
+        credential = renewal.fresh_credential(issued, provider) or open_credential(bench.keys, grant)
+        token = renewal.access_token(
+            issued,
+            provider,
+            credential,
+            grant_id=grant.id,
+            generation=grant.generation + 1,
+            sent_at=answer.sent_at,
+            scopes=grant.scopes,
+        )
+        return renewal.renewal(
+            bench.keys,
+            service=grant.service,
+            owner=grant.owner,
+            credential=credential,
+            token=token,
+            entropy=bench.entropy(),
+        )
+
+    async def _committed(self, intent: Intent, grant: Grant, columns: Renewal) -> bool:
+        now, bench = self._bench.clock(), self._bench
+        events = lifecycle.renewed(grant, grant.generation + 1, intent.id, now)
+        stored = await bench.store.rotations.commit(
+            intent,
+            expected_generation=grant.generation,
+            expected_fingerprint=intent.fingerprint,
+            renewal=columns,
+            now=now,
+            events=events,
+        )
+        if stored is None:
+            return False
+        await bench.shelf.put(stored)
+        await bench.announcements.attempt(events)
+        await self._audit("grant.refreshed", "ok", stored)
+        return True
+
+    async def _park(self, intent: Intent, grant: Grant, answer: Answer) -> Result:
+        sealed = seal_spooled(self._bench.keys, grant.id, grant.owner, intent.generation, answer.pack())
+        await self._bench.store.rotations.park(intent, sealed, self._bench.clock())
+        log.critical(
+            "An answer belongs to a credential that was replaced meanwhile; it is parked", grant=grant.id
+        )
+        await self._audit("grant.parked", "parked", grant, reason="The credential was replaced meanwhile.")
+        return Skipped("parked")
+
+    async def _superseded(self, intent: Intent, stored: Grant | None) -> Result:
+        """Somebody was faster, or this has been concluded before: what they stored is served."""
+        await self._bench.store.rotations.release(intent, "superseded", self._bench.clock())
+        if stored is not None:
+            await self._bench.shelf.put(stored)
+        return Skipped("superseded")
+
+    # -------------------------------------------------------------------------------------------- no token
+
+    async def _refused(
+        self, intent: Intent, grant: Grant, registration: Registration, refused: Refused
+    ) -> Result:
+        failure = decision.failure(
+            refused, grant, registration.provider, now=self._bench.clock(), entropy=self._bench.entropy()
+        )
+        if failure is None:
+            return await self._client_refused(intent, registration, refused)
+        if refused.kind is RefusalKind.DEAD:
+            registration.standing.circuit.client_accepted()
+        return await self.fail(intent, grant, failure)
+
+    async def _client_refused(self, intent: Intent, registration: Registration, refused: Refused) -> Result:
+        """The provider refuses us, so no grant is to blame and none is touched."""
+        bench, provider = self._bench, registration.provider
+        await bench.store.rotations.release(intent, refused.code, bench.clock())
+        if registration.standing.circuit.client_refused(await self._secrets(registration), bench.clock()):
+            return Postponed(0.0, "next_secret")
+        log.critical("A provider refuses our client: check its id and secret", provider=provider.name)
+        await bench.audit.record(
+            "provider.client_refused", refused.code, service=registration.service.name, reason=provider.name
+        )
+        return Postponed(CLIENT_REFUSED_SECONDS, refused.code)
+
+    async def _secrets(self, registration: Registration) -> int:
+        try:
+            return len((await self._bench.providers.secrets(registration)).client_secrets)
+        except ConfigurationError:
+            return 0
+
+    async def _is_open(self, intent: Intent) -> bool:
+        found = await self._bench.store.rotations.intent(intent.id)
+        return found is not None and found[1]
+
+    async def _audit(self, action: str, result: str, grant: Grant, *, reason: str = "") -> None:
+        await self._bench.audit.record(
+            action,
+            result,
+            service=grant.service,
+            owner=grant.owner,
+            generation=grant.generation,
+            scopes=grant.scopes,
+            reason=reason,
+        )

@@ -1,0 +1,226 @@
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from shared import expiry
+from shared.envelope import open_enrolment
+from shared.errors import ConfigurationError, SealBroken, StoreUnavailable
+from shared.model import (
+    AccessToken,
+    Credential,
+    Enrolment,
+    EnrolmentId,
+    EnrolmentState,
+    Grant,
+    GrantId,
+    Presented,
+    StaticToken,
+)
+from shared.ports import HttpRequest
+from workers import decision, enrolled_grant, lifecycle, oauth, outcome
+from workers.answer import Answer
+from workers.bench import Bench
+from workers.decision import LEASE_SECONDS
+from workers.outcome import NO_ANSWER, Issued, RefusalKind, Refused
+from workers.providers import Registration
+from workers.settlement import Done, Failed, Postponed, Result, Skipped, Spooled
+from workers.spool import Entry, Purpose, SpoolUnavailable
+
+#: Times a grant may be written by others meanwhile, before an answer is left to the next replay.
+STORE_TRIES: Final = 5
+NOT_READY_SECONDS: Final = 10.0
+log = structlog.get_logger()
+
+
+class Enrolments:
+    """Turns what owners present into grants: the same order as a rotation's, with a lease for its intent.
+
+    Asking again after a lost answer risks nothing here: was the code or token spent, then so it is, and no
+    grant hangs on it yet.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    async def run(self, enrolment_id: EnrolmentId) -> Result:
+        """Redeem what is presented. Must not be cancelled.
+
+        Raises: StoreUnavailable, before anything was sent.
+        """
+        bench, now = self._bench, self._bench.clock()
+        lease_until = now + timedelta(seconds=LEASE_SECONDS)
+        enrolment = await bench.store.enrolments.take(
+            enrolment_id, holder=bench.name, now=now, until=lease_until
+        )
+        if enrolment is None:
+            return Skipped("ended")
+        registration = await bench.providers.registration(enrolment.service)
+        if registration is None:
+            return await self._fail(enrolment, "undeclared")
+        try:
+            return await self._redeem(enrolment, registration, lease_until)
+        except SealBroken as error:
+            return await self._fail(enrolment, error.code)
+        except ConfigurationError as error:
+            log.critical("A service cannot be connected", service=enrolment.service, why=str(error))
+            return await self._fail(enrolment, error.code)
+
+    async def conclude(self, enrolment: Enrolment, answer: Answer | None) -> Result:
+        """Have an answer take effect. May be repeated. None: it is lost, and the enrolment still pends."""
+        try:
+            result = await self._concluded(enrolment, answer)
+        except StoreUnavailable as error:
+            log.warning("A provider's answer waits in the spool", enrolment=enrolment.id, why=str(error))
+            return Spooled()
+        if not isinstance(result, Spooled):
+            await self._bench.endpoint.forget(enrolment.id)
+        return result
+
+    async def _redeem(
+        self, enrolment: Enrolment, registration: Registration, lease_until: datetime
+    ) -> Result:
+        presented = self._presented(enrolment)
+        if isinstance(presented, StaticToken):
+            return await self._keep_static(enrolment, registration, presented)
+        attempt = 1
+        result = await self._ask(enrolment, registration, presented, attempt)
+        while isinstance(result, Postponed):
+            # An owner waits, and a code lives for minutes: again, as long as the lease is ours.
+            attempt, pause = attempt + 1, max(result.seconds, self._backoff(attempt))
+            if not decision.may_send(lease_until, self._bench.clock() + timedelta(seconds=pause)):
+                break
+            await asyncio.sleep(pause)
+            result = await self._ask(enrolment, registration, presented, attempt)
+        return result
+
+    async def _ask(
+        self, enrolment: Enrolment, registration: Registration, presented: Presented | None, attempt: int
+    ) -> Result:
+        request = await self._request(enrolment, registration, presented, attempt)
+        entry, endpoint = _entry(enrolment), self._bench.endpoint
+        try:
+            async with registration.standing.turns, endpoint.reserved(entry):
+                return await self.conclude(enrolment, await endpoint.ask(entry, request))
+        except SpoolUnavailable as error:
+            log.critical("Nothing is connected without a spool", why=str(error))
+            return Postponed(NOT_READY_SECONDS, error.code)
+
+    async def _request(
+        self, enrolment: Enrolment, registration: Registration, presented: Presented | None, attempt: int
+    ) -> HttpRequest:
+        if presented is None:
+            raise SealBroken("An enrolment holds nothing that could be presented.")
+        request = oauth.token_request(
+            registration.provider,
+            await self._bench.providers.secrets(registration),
+            registration.service,
+            presented,
+            now=self._bench.clock(),
+            jti=f"{enrolment.id}.{attempt}.{self._bench.clock().timestamp()}",
+        )
+        if request is None:
+            raise ConfigurationError([f"Service {enrolment.service}: a static token is not exchanged."])
+        return request
+
+    async def _concluded(self, enrolment: Enrolment, answer: Answer | None) -> Result:
+        registration = await self._bench.providers.registration(enrolment.service)
+        if enrolment.state is EnrolmentState.DONE or registration is None:
+            return Skipped("ended")
+        if answer is None:
+            return await self._refused(enrolment, registration, NO_ANSWER)
+        read = outcome.read(answer, registration.provider, self._bench.clock())
+        if isinstance(read, Refused):
+            return await self._refused(enrolment, registration, read)
+        registration.standing.circuit.client_accepted()
+        return await self._keep(enrolment, registration, answer, read)
+
+    async def _refused(self, enrolment: Enrolment, registration: Registration, refused: Refused) -> Result:
+        if refused.kind is RefusalKind.CLIENT_CONFIG:
+            secrets = await self._bench.providers.secrets(registration)
+            count = len(secrets.client_secrets)
+            if registration.standing.circuit.client_refused(count, self._bench.clock()):
+                return Postponed(0.0, "next_secret")
+        if decision.ends_enrolment(refused):
+            return await self._fail(enrolment, refused.code)
+        return Postponed(refused.retry_after_seconds or 0.0, refused.code)
+
+    async def _keep(
+        self, enrolment: Enrolment, registration: Registration, answer: Answer, issued: Issued
+    ) -> Result:
+        provider, presented = registration.provider, self._presented(enrolment)
+        credential = enrolled_grant.kept(presented, issued, provider)
+        for _ in range(STORE_TRIES):
+            before = await self._before(enrolment)
+            scopes = enrolled_grant.asked_scopes(presented, before, registration.service)
+            token = enrolled_grant.issued_token(
+                enrolment, before, credential, issued, provider, answer=answer, scopes=scopes
+            )
+            if await self._stored(enrolment, before, credential, token):
+                return Done(token.generation)
+        return Spooled()
+
+    async def _keep_static(
+        self, enrolment: Enrolment, registration: Registration, presented: StaticToken
+    ) -> Result:
+        for _ in range(STORE_TRIES):
+            before, now = await self._before(enrolment), self._bench.clock()
+            token = enrolled_grant.static_token(enrolment, before, presented, registration.service, now)
+            if await self._stored(enrolment, before, presented, token):
+                return Done(token.generation)
+        return Postponed(NOT_READY_SECONDS, "contended")
+
+    async def _stored(
+        self, enrolment: Enrolment, before: Grant | None, credential: Credential, token: AccessToken
+    ) -> bool:
+        bench, now = self._bench, self._bench.clock()
+        grant = enrolled_grant.connected(
+            bench.keys, enrolment, before, credential, token, now=now, entropy=bench.entropy()
+        )
+        events = lifecycle.connected(grant, before, enrolment.id, now)
+        if not await bench.store.enrolments.succeed(enrolment.id, grant, now, events):
+            return False
+        await bench.shelf.put(grant)
+        await bench.announcements.attempt(events)
+        await self._audit("grant.connected", "ok", enrolment, grant)
+        return True
+
+    async def _fail(self, enrolment: Enrolment, error: str) -> Result:
+        await self._bench.store.enrolments.fail(enrolment.id, error, self._bench.clock())
+        await self._audit("grant.connect_failed", error, enrolment, None)
+        return Failed(error)
+
+    async def _audit(self, action: str, result: str, enrolment: Enrolment, grant: Grant | None) -> None:
+        await self._bench.audit.record(
+            action,
+            result,
+            service=enrolment.service,
+            owner=enrolment.owner,
+            generation=grant.generation if grant else None,
+            scopes=grant.scopes if grant else (),
+        )
+
+    async def _before(self, enrolment: Enrolment) -> Grant | None:
+        return await self._bench.store.grants.find(enrolment.service, enrolment.owner)
+
+    def _presented(self, enrolment: Enrolment) -> Presented | None:
+        """None: the enrolment ended, and what was presented is wiped. Raises: SealBroken."""
+        if enrolment.sealed is None:
+            return None
+        return open_enrolment(
+            self._bench.keys, enrolment.id, enrolment.service, enrolment.owner, enrolment.sealed
+        )
+
+    def _backoff(self, attempt: int) -> float:
+        return expiry.backoff_seconds(attempt, self._bench.entropy())
+
+
+def _entry(enrolment: Enrolment) -> Entry:
+    return Entry(
+        id=enrolment.id,
+        purpose=Purpose.ENROLMENT,
+        grant_id=GrantId(enrolment.id),
+        owner=enrolment.owner,
+        generation=0,
+    )

@@ -1,0 +1,43 @@
+"""The lifecycle events of grants. An event's id comes from its cause, so that a repetition has the same."""
+
+from datetime import datetime
+
+from shared.messages import EventType, LifecycleEvent
+from shared.model import Grant, GrantState
+from shared.ports import Failure
+
+
+def renewed(grant: Grant, generation: int, cause: str, at: datetime) -> list[LifecycleEvent]:
+    """A token came; for a grant that was in trouble, also that it is over."""
+    events = [_event(grant, EventType.REFRESHED, generation, cause, at)]
+    if grant.state is not GrantState.ACTIVE:
+        events.append(_event(grant, EventType.RECOVERED, generation, cause, at))
+    return events
+
+
+def failed(grant: Grant, failure: Failure, cause: str, at: datetime) -> list[LifecycleEvent]:
+    """A refresh brought no token, or only the owner can help."""
+    final = failure.state is GrantState.REAUTH_REQUIRED
+    kind = EventType.REAUTH_REQUIRED if final else EventType.REFRESH_FAILED
+    return [_event(grant, kind, grant.generation, cause, at, error=failure.error, state=failure.state.value)]
+
+
+def connected(grant: Grant, before: Grant | None, cause: str, at: datetime) -> list[LifecycleEvent]:
+    """An owner connected a service; where the grant had needed that, it has recovered."""
+    recovered = before is not None and before.state is GrantState.REAUTH_REQUIRED
+    kind = EventType.RECOVERED if recovered else EventType.CONNECTED
+    return [_event(grant, kind, grant.generation, cause, at)]
+
+
+def _event(
+    grant: Grant, kind: EventType, generation: int, cause: str, at: datetime, **details: str
+) -> LifecycleEvent:
+    return LifecycleEvent(
+        id=f"{cause}.{kind.value}",
+        type=kind,
+        at=at,
+        service=grant.service,
+        owner=grant.owner,
+        generation=generation,
+        details=details,
+    )

@@ -1,0 +1,98 @@
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from shared.envelope import open_provider_secrets
+from shared.errors import ConfigurationError, KeyMissing, SealBroken
+from shared.keyring import Keyring
+from shared.model import Catalogue, Provider, ProviderName, ProviderSecrets, Service, ServiceName
+from shared.ports import CatalogueStore, Clock
+from workers.circuit import Circuit
+
+#: Seconds for which the catalogue's version is taken to be what it was.
+FRESH_SECONDS: Final = 1.0
+#: Messages of one provider in hand at once, so that a provider that hangs leaves room for the others.
+MOST_IN_HAND: Final = 250
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """How a provider and this refresher stand with each other."""
+
+    circuit: Circuit
+    #: Requests under way at once.
+    turns: asyncio.Semaphore
+    in_hand: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """A service with its provider, as declared, and how the provider stands."""
+
+    service: Service
+    provider: Provider
+    standing: Standing = field(repr=False)
+
+
+class Providers:
+    """The catalogue as a refresher uses it: read again when its version moves or a service is unknown."""
+
+    def __init__(self, catalogue: CatalogueStore, keys: Keyring, clock: Clock) -> None:
+        self._store = catalogue
+        self._keys = keys
+        self._clock = clock
+        self._catalogue: Catalogue | None = None
+        self._checked_at: datetime | None = None
+        self._standings: dict[ProviderName, Standing] = {}
+
+    async def registration(self, name: ServiceName) -> Registration | None:
+        """The service of a name. None: it is not declared. Raises: StoreUnavailable."""
+        catalogue = await self._current()
+        if name not in catalogue.services:
+            catalogue = await self._load()
+        service = catalogue.services.get(name)
+        provider = catalogue.providers.get(service.provider) if service else None
+        if service is None or provider is None:
+            return None
+        return Registration(service=service, provider=provider, standing=self._standing(provider))
+
+    async def secrets(self, registration: Registration) -> ProviderSecrets:
+        """The provider's secrets, the one to use first. Raises: StoreUnavailable, ConfigurationError."""
+        provider = registration.provider
+        sealed = await self._store.provider_secrets(provider.name)
+        try:
+            opened = open_provider_secrets(self._keys, provider, sealed)
+        except (SealBroken, KeyMissing) as error:
+            raise ConfigurationError(
+                [f"Provider {provider.name}: its secrets do not open. Apply its declaration with them again."]
+            ) from error
+        return registration.standing.circuit.ordered(opened)
+
+    async def _current(self) -> Catalogue:
+        now = self._clock()
+        if self._catalogue is None:
+            return await self._load()
+        if self._checked_at is not None and now - self._checked_at < timedelta(seconds=FRESH_SECONDS):
+            return self._catalogue
+        if await self._store.version() != self._catalogue.version:
+            return await self._load()
+        self._checked_at = now
+        return self._catalogue
+
+    async def _load(self) -> Catalogue:
+        now = self._clock()
+        self._catalogue = catalogue = await self._store.load()
+        self._checked_at = now
+        self._standings = {name: s for name, s in self._standings.items() if name in catalogue.providers}
+        return catalogue
+
+    def _standing(self, provider: Provider) -> Standing:
+        standing = self._standings.get(provider.name)
+        if standing is None:
+            turns = asyncio.Semaphore(provider.max_concurrency)
+            standing = self._standings[provider.name] = Standing(circuit=Circuit(), turns=turns)
+        return standing

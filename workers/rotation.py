@@ -1,0 +1,127 @@
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from shared import expiry
+from shared.envelope import open_credential
+from shared.errors import ConfigurationError, KeyMissing, SealBroken
+from shared.model import Grant, GrantId, GrantState
+from shared.ports import Claim, Failure, HttpRequest, Unclaimed
+from workers import decision, oauth
+from workers.bench import Bench
+from workers.conclusion import Conclusion
+from workers.decision import LEASE_SECONDS
+from workers.providers import Registration
+from workers.settlement import Busy, Postponed, Result, Skipped
+from workers.spool import Entry, Purpose, SpoolUnavailable
+
+CIRCUIT_OPEN_SECONDS: Final = 60.0
+NOT_READY_SECONDS: Final = 10.0
+log = structlog.get_logger()
+
+
+class Rotation:
+    """A grant's way from one token to the next, in an order that loses nothing wherever it breaks off:
+
+    intent journalled (its commit proves that the database writes) -> room in the spool -> request sent ->
+    sealed answer on disk -> and the rest is `Conclusion`'s, which the replay takes up after a crash.
+    """
+
+    def __init__(self, bench: Bench, conclusion: Conclusion) -> None:
+        self._bench = bench
+        self._conclusion = conclusion
+
+    async def run(self, grant_id: GrantId, generation: int) -> Result:
+        """Rotate a grant, if it still is at this generation and its time has come. Must not be cancelled.
+
+        Raises: StoreUnavailable, before anything was sent.
+        """
+        grant = await self._bench.store.grants.get(grant_id)
+        hindrance = decision.hindrance(grant, generation, self._bench.clock())
+        if grant is None or hindrance is not None:
+            return Skipped(hindrance or "missing")
+        registration = await self._bench.providers.registration(grant.service)
+        if registration is None:
+            return Skipped("undeclared")
+        async with registration.standing.turns:
+            return await self._in_turn(grant, registration)
+
+    async def _in_turn(self, grant: Grant, registration: Registration) -> Result:
+        if not registration.standing.circuit.admits(self._bench.clock()):
+            return Postponed(CIRCUIT_OPEN_SECONDS, "circuit_open")
+        now = self._bench.clock()
+        lease_until = now + timedelta(seconds=LEASE_SECONDS)
+        claim = await self._bench.store.rotations.claim(
+            grant.id, grant.generation, holder=self._bench.name, now=now, lease_until=lease_until
+        )
+        if isinstance(claim, Unclaimed):
+            return Busy() if claim.why == "busy" else Skipped(claim.why)
+        request = await self._request(claim, registration)
+        if not isinstance(request, HttpRequest):
+            return request
+        return await self._send(claim, request, lease_until - now)
+
+    async def _send(self, claim: Claim, request: HttpRequest, lease: timedelta) -> Result:
+        entry, bench = _entry(claim), self._bench
+        try:
+            async with bench.endpoint.reserved(entry):
+                if not decision.may_send(claim.intent.opened_at + lease, bench.clock()):
+                    return await self._unsent(claim, "lease_too_short")
+                answer = await bench.endpoint.ask(entry, request)
+                return await self._conclusion.conclude(claim.intent, answer)
+        except SpoolUnavailable as error:
+            log.critical("Nothing is refreshed without a spool", why=str(error))
+            return await self._unsent(claim, error.code)
+
+    async def _request(self, claim: Claim, registration: Registration) -> HttpRequest | Result:
+        """The request, or what came of trying to make one."""
+        bench = self._bench
+        try:
+            credential = open_credential(bench.keys, claim.grant)
+            request = oauth.token_request(
+                registration.provider,
+                await bench.providers.secrets(registration),
+                registration.service,
+                credential,
+                now=bench.clock(),
+                jti=claim.intent.id,
+            )
+        except SealBroken:
+            return await self._conclusion.fail(claim.intent, claim.grant, _final("seal_broken"))
+        except (ConfigurationError, KeyMissing) as error:
+            return await self._misconfigured(claim, registration, error)
+        return request or await self._static(claim)
+
+    async def _misconfigured(
+        self, claim: Claim, registration: Registration, error: ConfigurationError | KeyMissing
+    ) -> Result:
+        registration.standing.circuit.client_refused(1, self._bench.clock())
+        log.critical("A provider's grants are not refreshed", why=str(error))
+        return await self._unsent(claim, error.code)
+
+    async def _static(self, claim: Claim) -> Result:
+        """A token that nothing renews is good until it ends, whatever an agent says of it."""
+        if expiry.remaining_seconds(claim.grant.token_expires_at, self._bench.clock()) <= 0:
+            return await self._conclusion.fail(claim.intent, claim.grant, _final("no_refresh_token"))
+        await self._unsent(claim, "static")
+        return Skipped("static")
+
+    async def _unsent(self, claim: Claim, why: str) -> Result:
+        await self._bench.store.rotations.release(claim.intent, why, self._bench.clock())
+        await self._bench.endpoint.forget(claim.intent.id)
+        return Postponed(NOT_READY_SECONDS, why)
+
+
+def _entry(claim: Claim) -> Entry:
+    return Entry(
+        id=claim.intent.id,
+        purpose=Purpose.ROTATION,
+        grant_id=claim.grant.id,
+        owner=claim.grant.owner,
+        generation=claim.intent.generation,
+    )
+
+
+def _final(error: str) -> Failure:
+    return Failure(state=GrantState.REAUTH_REQUIRED, error=error, refresh_at=None)

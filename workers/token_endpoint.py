@@ -1,0 +1,79 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from shared.envelope import open_spooled, seal_spooled
+from shared.errors import SealBroken
+from shared.keyring import Keyring
+from shared.ports import Clock, HttpRequest, NoAnswer, NotSent, ProviderHttp
+from workers.answer import Answer
+from workers.spool import Entry, Pending, Spool, SpoolUnavailable
+
+log = structlog.get_logger()
+
+
+class TokenEndpoint:
+    """Asks providers, and has every answer sealed on disk before anybody reads it."""
+
+    def __init__(self, http: ProviderHttp, spool: Spool, keys: Keyring, clock: Clock) -> None:
+        self._http = http
+        self._spool = spool
+        self._keys = keys
+        self._clock = clock
+        self._in_hand: set[str] = set()
+
+    @asynccontextmanager
+    async def reserved(self, entry: Entry) -> AsyncIterator[None]:
+        """Room in the spool for one answer. Raises: SpoolUnavailable, before anything is sent."""
+        # First, so that a replay never mistakes it for one that was left behind.
+        self._in_hand.add(entry.id)
+        try:
+            await self._spool.reserve(entry)
+            yield
+        finally:
+            self._in_hand.discard(entry.id)
+
+    async def ask(self, entry: Entry, request: HttpRequest) -> Answer | None:
+        """Send once. None: the answer is lost."""
+        sent_at = self._clock()
+        try:
+            answer = Answer.of(await self._http.send(request), sent_at)
+        except NotSent:
+            answer = Answer(status=None, sent_at=sent_at)
+        except NoAnswer:
+            return None
+        await self._keep(entry, answer)
+        return answer
+
+    async def left_behind(self) -> list[Pending]:
+        """Entries that nobody in this process has in hand. Raises: SpoolUnavailable."""
+        return [found for found in await self._spool.pending() if found.entry.id not in self._in_hand]
+
+    def opened(self, found: Pending) -> Answer | None:
+        """The answer of an entry left behind. None: there is no whole one. Raises: KeyMissing."""
+        entry, sealed = found.entry, found.sealed
+        if sealed is None:
+            return None
+        try:
+            return Answer.unpack(
+                open_spooled(self._keys, entry.grant_id, entry.owner, entry.generation, sealed)
+            )
+        except SealBroken:
+            log.critical("A spooled answer does not open, and counts as lost", entry=entry.id)
+            return None
+
+    async def forget(self, entry_id: str) -> None:
+        """The answer has come to its end. A file that stays is found done by the next replay."""
+        try:
+            await self._spool.delete(entry_id)
+        except SpoolUnavailable as error:
+            log.warning("A spool file is not deleted", entry=entry_id, why=str(error))
+
+    async def _keep(self, entry: Entry, answer: Answer) -> None:
+        sealed = seal_spooled(self._keys, entry.grant_id, entry.owner, entry.generation, answer.pack())
+        try:
+            await self._spool.write(entry, sealed)
+        except SpoolUnavailable as error:
+            # Room was reserved, so the disk itself fails. The database may still take the answer.
+            log.critical("A provider's answer is not on disk: it must not be lost now", why=str(error))

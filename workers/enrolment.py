@@ -101,7 +101,7 @@ class Enrolments:
         request = await self._request(enrolment, registration, presented, attempt)
         entry, endpoint = _entry(enrolment), self._bench.endpoint
         try:
-            async with registration.standing.turns, endpoint.reserved(entry):
+            async with registration.standing.turn(), endpoint.reserved(entry):
                 return await self.conclude(enrolment, await endpoint.ask(entry, request))
         except SpoolUnavailable as error:
             log.critical("Nothing is connected without a spool", why=str(error))

@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,7 +28,23 @@ class Standing:
     circuit: Circuit
     #: Requests under way at once.
     turns: asyncio.Semaphore
+    #: Messages that have a turn or wait for one.
     in_hand: int = 0
+
+    @property
+    def crowded(self) -> bool:
+        """So much waits for this provider that more would take the room of the others."""
+        return self.in_hand >= MOST_IN_HAND
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One of the provider's turns, in the order of asking."""
+        self.in_hand += 1
+        try:
+            async with self.turns:
+                yield
+        finally:
+            self.in_hand -= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

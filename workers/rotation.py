@@ -44,7 +44,9 @@ class Rotation:
         registration = await self._bench.providers.registration(grant.service)
         if registration is None:
             return Skipped("undeclared")
-        async with registration.standing.turns:
+        if registration.standing.crowded:
+            return Postponed(NOT_READY_SECONDS, "crowded")
+        async with registration.standing.turn():
             return await self._in_turn(grant, registration)
 
     async def _in_turn(self, grant: Grant, registration: Registration) -> Result:

@@ -1,0 +1,248 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from integration.refreshing import Vault
+
+from dispenser.testing import Behaviour, Emulator
+from dispenser.testing.faults import (
+    DropRefreshToken,
+    ErrorAnswer,
+    ErrorIn200,
+    Hang,
+    InvalidClient,
+    RateLimited,
+    ResetAfterProcessing,
+    Status,
+    Truncated,
+)
+from shared.envelope import open_credential
+from shared.model import EnrolmentState, GrantState, OnReuse, RefreshToken, Rotation
+
+GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
+
+
+@pytest.fixture
+async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
+    with Emulator() as emulator:
+        vault = Vault(tmp_path, emulator)
+        await vault.open()
+        yield vault
+        await vault.close()
+
+
+@pytest.fixture
+async def connected(vault: Vault) -> Vault:
+    """A strictly rotating provider, a refresher, and a grant at generation 1. No call is counted yet."""
+    await vault.declare()
+    await vault.refresher()
+    assert (await vault.connect()).state is EnrolmentState.DONE
+    assert (await vault.grant()).generation == 1
+    vault.events.clear()
+    return vault
+
+
+async def test_a_rotation_replaces_token_and_credential(connected: Vault):
+    before, calls = await connected.token(), connected.emulator.token_calls
+    parent = open_credential(connected.keys, await connected.grant())
+    await connected.ask(1)
+    grant, after = await connected.grant(), await connected.token()
+    assert (grant.generation, grant.state, after.generation) == (2, GrantState.ACTIVE, 2)
+    assert after.value != before.value
+    assert open_credential(connected.keys, grant) != parent
+    assert connected.emulator.token_calls == calls + 1
+    assert connected.events == ["credential.refreshed"]
+    assert await connected.actions() == ["grant.connected", "grant.refreshed"]
+    assert connected.spooled() == []
+    assert connected.waiting() == {}
+
+
+async def test_repeated_events_cause_one_request(connected: Vault):
+    calls = connected.emulator.token_calls
+    await connected.ask(1, times=50)
+    await connected.ask(1, times=50)
+    assert connected.emulator.token_calls == calls + 1
+    assert (await connected.grant()).generation == 2
+
+
+async def test_two_refreshers_never_send_the_same_refresh_token(connected: Vault):
+    await connected.refresher("refresher-2", spool="spool-2")
+    for generation in range(1, 5):
+        await connected.ask(generation, times=20)
+    assert (await connected.grant()).generation == 5
+    assert (connected.emulator.overlaps, connected.emulator.reuses) == (0, 0)
+
+
+async def test_an_answer_that_the_database_did_not_take_is_replayed_by_the_next_process(connected: Vault):
+    calls = connected.emulator.token_calls
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    assert (await connected.grant()).generation == 1
+    assert len(connected.spooled()) == 1
+    connected.rotations.commits_fail = False
+    await connected.refresher()
+    assert (await connected.grant()).generation == 2
+    assert connected.emulator.token_calls == calls + 1
+    assert connected.spooled() == []
+    await connected.ask(2)
+    assert (await connected.grant()).generation == 3
+    assert connected.emulator.reuses == 0
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_made_twice(connected: Vault):
+    connected.rotations.commits_lose_their_answer = True
+    await connected.ask(1)
+    connected.rotations.commits_lose_their_answer = False
+    assert len(connected.spooled()) == 1
+    await connected.refresher()
+    assert (await connected.grant()).generation == 2
+    assert (await connected.token()).generation == 2
+    assert connected.spooled() == []
+
+
+async def test_a_refusal_of_a_stale_loser_changes_nothing(connected: Vault):
+    hang = Hang()
+    connected.emulator.faults.next(hang)
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    await connected.store.rotations.release((await connected.store.rotations.open_intents())[0], "x", connected.clock())
+    await connected.refresher("refresher-2", spool="spool-2")
+    winner = connected.refreshers[1]
+    await winner._rotation.run((await connected.grant()).id, 1)
+    assert (await connected.grant()).generation == 2
+    hang.release()
+    await asking
+    grant = await connected.grant()
+    assert (grant.generation, grant.state) == (2, GrantState.ACTIVE)
+    assert "credential.reauth_required" not in connected.events
+
+
+async def test_an_omitted_refresh_token_keeps_the_old_one(connected: Vault):
+    parent = open_credential(connected.keys, await connected.grant())
+    connected.emulator.faults.next(DropRefreshToken())
+    await connected.ask(1)
+    grant = await connected.grant()
+    assert grant.generation == 2
+    assert open_credential(connected.keys, grant) == parent
+
+
+@pytest.mark.parametrize("fault", [ErrorAnswer(), ErrorAnswer("invalid_grant", 403), ErrorIn200()])
+async def test_a_dead_grant_asks_for_its_owner_and_is_left_alone(connected: Vault, fault: ErrorAnswer):
+    connected.emulator.faults.next(fault)
+    await connected.ask(1)
+    grant, calls = await connected.grant(), connected.emulator.token_calls
+    assert (grant.state, grant.generation) == (GrantState.REAUTH_REQUIRED, 1)
+    assert connected.events == ["credential.reauth_required"]
+    await connected.ask(1)
+    assert connected.emulator.token_calls == calls
+
+
+async def test_a_dead_grant_recovers_when_its_owner_connects_again(connected: Vault):
+    connected.emulator.faults.next(ErrorAnswer())
+    await connected.ask(1)
+    before = await connected.grant()
+    await connected.connect()
+    grant = await connected.grant()
+    assert (grant.id, grant.generation, grant.state) == (before.id, 2, GrantState.ACTIVE)
+    assert connected.events[-1] == "credential.recovered"
+
+
+async def test_a_refused_client_touches_no_grant_and_is_not_asked_again(connected: Vault):
+    connected.emulator.faults.next(InvalidClient())
+    before = await connected.grant()
+    await connected.ask(1)
+    assert await connected.grant() == before
+    calls = connected.emulator.token_calls
+    await connected.ask(1)
+    assert connected.emulator.token_calls == calls
+    assert "provider.client_refused" in await connected.actions()
+    connected.clock.advance(61)
+    await connected.ask(1)
+    assert (await connected.grant()).generation == 2
+
+
+async def test_a_provider_that_is_overloaded_changes_no_state(connected: Vault):
+    connected.emulator.faults.next(Status(503))
+    await connected.ask(1)
+    grant = await connected.grant()
+    assert (grant.state, grant.generation, grant.failures) == (GrantState.ACTIVE, 1, 1)
+    assert (await connected.token()).generation == 1
+
+
+async def test_retry_after_is_honoured_whoever_asks(connected: Vault):
+    connected.emulator.faults.next(RateLimited(retry_after=100))
+    await connected.ask(1)
+    calls = connected.emulator.token_calls
+    await connected.ask(1)
+    assert connected.emulator.token_calls == calls
+    connected.clock.advance(101)
+    await connected.ask(1)
+    assert (await connected.grant()).generation == 2
+
+
+@pytest.mark.parametrize("fault", [ResetAfterProcessing(), Truncated(), Status(500, processed=True)])
+async def test_a_lost_answer_of_a_strict_provider_is_told_and_tried_late(connected: Vault, fault: Status):
+    connected.emulator.faults.next(fault)
+    await connected.ask(1)
+    grant = await connected.grant()
+    assert grant.state is GrantState.UNKNOWN
+    assert grant.refresh_at is not None
+    assert grant.token_expires_at is not None
+    assert (grant.token_expires_at - grant.refresh_at).total_seconds() == 60
+    assert connected.events == ["credential.refresh_failed"]
+    await connected.ask(1)
+    assert connected.emulator.reuses == 0
+
+
+async def test_a_lost_answer_of_a_provider_with_a_grace_window_is_asked_for_again(vault: Vault):
+    vault.emulator.behaviour = Behaviour(grace_seconds=30)
+    await vault.declare(GRACE)
+    await vault.refresher()
+    await vault.connect()
+    vault.emulator.faults.next(ResetAfterProcessing())
+    await vault.ask(1)
+    assert (await vault.grant()).state is GrantState.ACTIVE
+    vault.clock.advance(2)
+    await vault.ask(1)
+    assert (await vault.grant()).generation == 2
+    assert vault.emulator.reuses == 0
+
+
+async def test_a_caller_that_gives_up_does_not_take_the_rotation_along(connected: Vault):
+    hang = Hang(processed=True)
+    connected.emulator.faults.next(hang)
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    for task in asyncio.all_tasks():
+        if "handle" in repr(task.get_coro()).lower():
+            task.cancel()
+    hang.release()
+    await asking
+    assert (await connected.grant()).generation == 2
+
+
+async def test_drain_waits_for_the_rotation_in_flight(connected: Vault):
+    hang = Hang(processed=True)
+    connected.emulator.faults.next(hang)
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    draining = asyncio.create_task(connected.refreshers[0].drain())
+    await asyncio.sleep(0)
+    assert not draining.done()
+    hang.release()
+    await draining
+    assert (await connected.grant()).generation == 2
+    await asking
+
+
+async def test_no_secret_lies_in_the_database_or_the_spool(connected: Vault, tmp_path: Path):
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    credential = open_credential(connected.keys, await connected.grant())
+    assert isinstance(credential, RefreshToken)
+    secrets = [credential.value, connected.emulator.client_secret, (await connected.token()).value]
+    [spooled] = connected.spooled()
+    for path in [spooled, *tmp_path.glob("vault.db*")]:
+        content = path.read_bytes()
+        assert not [secret for secret in secrets if secret.encode() in content]

@@ -66,15 +66,9 @@ class Dispenser:
     async def authenticate(self, vault_token: str) -> Identity | Reply:
         """Whom a vault token speaks for, or the refusal. Revocation is checked with each call."""
         try:
-            identity = self._authentication.identify(vault_token)
+            return self._authentication.identify(vault_token)
         except InvalidVaultToken as error:
             return replies.unauthenticated(str(error))
-        agent = self._catalogue.current.agents.get(identity.agent)
-        if agent is None:
-            return replies.unauthenticated("The vault token's agent is not declared: `dispenser apply` it.")
-        if agent.revoked_at is not None:
-            return replies.unauthenticated("The agent was revoked.")
-        return identity
 
     async def answer(
         self, identity: Identity, call: Call, *, request_id: str, door: str, deadline_seconds: float
@@ -94,6 +88,8 @@ class Dispenser:
         return await self._audited(asked, await self._resolved(asked))
 
     async def _resolved(self, asked: Question) -> Reply:
+        if (refusal := self._agent_refusal(asked.identity)) is not None:
+            return refusal
         if isinstance(asked.verdict, Denied):
             return replies.denied(asked.call.service)
         if not asked.known:
@@ -104,6 +100,14 @@ class Dispenser:
             return replies.overloaded(asked.call.service, UNSURE)
         except (BusUnavailable, QueueFull, Unroutable):
             return replies.overloaded(asked.call.service, UNHEARD)
+
+    def _agent_refusal(self, identity: Identity) -> Reply | None:
+        agent = self._catalogue.current.agents.get(identity.agent)
+        if agent is None:
+            return replies.unauthenticated("The vault token's agent is not declared: `dispenser apply` it.")
+        if agent.revoked_at is not None:
+            return replies.unauthenticated("The agent was revoked.")
+        return None
 
     async def _looked_up(self, asked: Question) -> Reply:
         epochs, token = await self._lookup.cached(asked.identity, asked.place)
@@ -180,6 +184,8 @@ class Dispenser:
 
     async def _renew(self, identity: Identity) -> Reply:
         """The same identity with a new life."""
+        if (refusal := self._agent_refusal(identity)) is not None:
+            return refusal
         try:
             epochs = await self._lookup.epochs(identity)
             if await self._authentication.revoked(identity, epochs):

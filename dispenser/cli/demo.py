@@ -17,7 +17,7 @@ from rich.table import Table
 
 from dispenser import Denied, Unauthenticated, Vault, VaultError
 from dispenser.cli.embedded_vault import EmbeddedVault
-from dispenser.cli.output import aside, local, screen
+from dispenser.cli.output import aside, screen
 from dispenser.revoke import revoke_agent
 from dispenser.wiring.world import journal_folder
 from shared.model import AgentName, AuditRecord
@@ -234,14 +234,15 @@ def _sessions_table(sessions: Sequence[Work]) -> Table:
 
 
 def _audit_table(records: Sequence[AuditRecord]) -> Table:
-    """One line for each kind of decision, newest first."""
+    """One line for each kind of decision, the newest first."""
     kinds: dict[tuple[str, ...], list[AuditRecord]] = {}
     for record in records:
-        key = (record.action, record.outcome, record.agent or record.door, record.owner, record.service)
+        by = record.agent or "the refresher"
+        key = (record.action, record.outcome, by, record.owner, record.service)
         kinds.setdefault(key, []).append(record)
     table = Table(title="Audit", title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for heading in ("last at", "action", "outcome", "by", "owner", "service", "times"):
-        table.add_column(heading)
+    for heading in ("action", "outcome", "by", "owner", "service", "times"):
+        table.add_column(heading, overflow="fold")
     for (action, outcome, by, owner, service), found in kinds.items():
-        table.add_row(local(found[0].at), action, outcome, by, owner, service, str(len(found)))
+        table.add_row(action, outcome, by, owner, service, str(len(found)))
     return table

@@ -86,6 +86,7 @@ async def embedded(world: World, listening: socket.socket) -> AsyncIterator[Desk
         await stack.enter_async_context(scheduling(world))
         await stack.enter_async_context(tidying(world))
         at = await stack.enter_async_context(desk(world))
+        await AmqpDoor(world.bus, at.dispenser).open()
         await stack.enter_async_context(http_door(world, at, listening))
         yield at
 
@@ -165,8 +166,14 @@ async def _connected(world: World) -> None:
 @asynccontextmanager
 async def _running(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Endless workers beside the body; one that ends by an error ends the body too."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(loop) for loop in loops]
-        yield
-        for task in tasks:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(loop) for loop in loops]
+            yield
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as errors:
+        # A person reads the error, not the group around it.
+        if len(errors.exceptions) == 1:
+            raise errors.exceptions[0] from None
+        raise

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -16,8 +15,8 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.adapters.sql.sqlite_file import make_durable, open_file
 from shared.errors import ConfigurationError, StoreNotMigrated, StoreUnavailable, VaultError
 
 SQLITE_DRIVERS: Final = {"async": "sqlite+aiosqlite", "sync": "sqlite+pysqlite"}
@@ -111,7 +110,10 @@ def engine_arguments(url: URL) -> dict[str, Any]:
     """Waits are bounded, and no statement's values reach an error message."""
     pool = {"pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_timeout": WAIT_SECONDS}
     if url.get_backend_name() == "sqlite":
-        return {"hide_parameters": True, **pool, "connect_args": {"timeout": WAIT_SECONDS}}
+        arguments: dict[str, Any] = {"timeout": WAIT_SECONDS}
+        if url.drivername == SQLITE_DRIVERS["async"]:
+            arguments |= {"async_creator_fn": open_file}
+        return {"hide_parameters": True, **pool, "connect_args": arguments}
     limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": WAIT_SECONDS * 1000}
     return {"hide_parameters": True, **pool, "pool_pre_ping": True, "connect_args": limits}
 
@@ -120,7 +122,7 @@ def prepare(engine: Engine) -> None:
     """Make SQLite durable, and open transactions as `_OPENING` says."""
     event.listen(engine, "begin", _open)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _make_durable)
+        event.listen(engine, "connect", make_durable)
 
 
 def _open(connection: Connection) -> None:
@@ -128,14 +130,6 @@ def _open(connection: Connection) -> None:
     opening = _OPENING.get((connection.dialect.name, writing))
     if opening is not None:
         connection.exec_driver_sql(opening)
-
-
-def _make_durable(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # BEGIN is ours: the driver's would come too late, and never IMMEDIATE
-    cursor = connection.cursor()
-    for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {setting}")
-    cursor.close()
 
 
 @contextmanager

@@ -1,0 +1,55 @@
+# Everything a fresh machine needs is made here: `make demo` shows the dispenser, `make test` proves it.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Tests of one file share what is slow to start, so they stay on one worker.
+PYTEST := $(BIN)/pytest -n auto --dist loadscope
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint env clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.server  ## the productivity tracker, start to end, with an emulated provider
+	@$(BIN)/dispenser demo
+
+test: lint  ## every check: lint, types, layers, tests (against real RabbitMQ, Redis and PostgreSQL)
+	@echo "tests"
+	@$(PYTEST)
+
+lint: $(VENV)/.test  ## style, types and layers alone
+	@echo "style"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@echo "types"
+	@$(BIN)/mypy
+	@echo "layers"
+	@$(BIN)/lint-imports
+
+env: .env  ## passwords for compose.yaml, in a new .env
+
+.env:
+	@umask 077; for name in RABBITMQ REDIS POSTGRES; do \
+		echo "$${name}_PASSWORD=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; \
+	done > $@
+	@echo "wrote .env: it holds passwords, keep it out of version control"
+
+clean:  ## remove the virtual environment and every cache
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.server: $(BIN)/python pyproject.toml
+	@echo "installing the dispenser into $(VENV)"
+	@$(PIP) --editable '.[server]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml
+	@echo "installing the dispenser and what its tests need into $(VENV)"
+	@$(PIP) --editable '.[server,postgres,test]'
+	@touch $@ $(VENV)/.server
+
+$(BIN)/python:
+	@sh .ci/venv $(VENV)

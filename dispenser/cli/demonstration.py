@@ -16,7 +16,7 @@ from dispenser.cli.scratch import scratch_schema
 from dispenser.cli.session import execute
 from dispenser.testing.behaviour import Behaviour
 from dispenser.testing.emulator import Emulator
-from dispenser.wiring.process import Stop
+from dispenser.wiring.process import Stop, run
 from shared.settings import MEMORY_URL, Settings
 from shared.telemetry import configure
 
@@ -46,7 +46,7 @@ def demo(
 ) -> None:
     """The productivity tracker from start to end, in about 20 seconds. Exits 0 when every claim held."""
     configure("error")
-    if not execute(_demo(broker, cache, database)):
+    if not run(_demo(broker, cache, database)):
         raise typer.Exit(Exit.WORLD)
 
 
@@ -58,7 +58,6 @@ def dev(
     as_json: Annotated[bool, typer.Option("--json", help="Say what to paste as one line of JSON.")] = False,
 ) -> None:
     """An embedded vault with an emulated provider, for developing agents. Ends with Ctrl-C."""
-    configure("warning")
     execute(_dev(port, as_json=as_json))
 
 

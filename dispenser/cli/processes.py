@@ -8,7 +8,7 @@ import typer
 
 from dispenser.cli.failure import Usage
 from dispenser.cli.output import aside
-from dispenser.cli.session import execute, settings
+from dispenser.cli.session import execute_process, settings
 from dispenser.wiring import roles
 from dispenser.wiring.fleet import Fleet
 from dispenser.wiring.process import Stop
@@ -43,7 +43,7 @@ def serve(
 ) -> None:
     """Answer agents over AMQP. Start more of it, here or elsewhere, to answer more."""
     _refuse_embedded("serve")
-    execute(Fleet(["serve"], processes).run() if processes > 1 else _run("serve", roles.serve))
+    execute_process(Fleet(["serve"], processes).run() if processes > 1 else _run("serve", roles.serve))
 
 
 def gateway(
@@ -57,13 +57,13 @@ def gateway(
 
     With the default memory:// broker this is the whole vault in one process.
     """
-    execute(_gateway(listening(host, port)))
+    execute_process(_gateway(listening(host, port)))
 
 
 def work(worker: Annotated[Worker, typer.Argument(help="Which worker this process is.")]) -> None:
     """Refresh grants, announce what is due, or tidy up."""
     _refuse_embedded(f"work {worker.value}")
-    execute(_run(worker.value, _WORKERS[worker]))
+    execute_process(_run(worker.value, _WORKERS[worker]))
 
 
 def listening(host: str, port: int) -> socket.socket:

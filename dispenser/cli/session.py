@@ -21,14 +21,19 @@ BUS_PATIENCE_SECONDS = 10.0
 
 def settings() -> Settings:
     """The settings of this command. Raises: ConfigurationError."""
-    found = shared_settings.from_environment(os.environ, default_home=Path.home() / ".dispenser")
-    configure(found.log_level)
-    return found
+    return shared_settings.from_environment(os.environ, default_home=Path.home() / ".dispenser")
 
 
 def execute(command: Coroutine[Any, Any, T]) -> T:
-    """Run a command's script to its end."""
+    """Run a command's script to its end; its log tells of nothing but trouble."""
+    configure("warning")
     return run(command)
+
+
+def execute_process(process: Coroutine[Any, Any, T]) -> T:
+    """Run one of the vault's processes, which log as the settings say."""
+    configure(settings().log_level)
+    return run(process)
 
 
 @asynccontextmanager

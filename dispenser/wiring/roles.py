@@ -50,6 +50,7 @@ async def gateway(world: World, listening: socket.socket) -> None:
     async with Stop() as stop:
         await _connected(world)
         async with desk(world) as at, http_door(world, at, listening):
+            log.info("Serving agents over HTTP", process=world.name)
             await stop.asked()
 
 
@@ -58,6 +59,7 @@ async def refresher(world: World) -> None:
     async with Stop() as stop:
         await _connected(world)
         async with refreshing(world):
+            log.info("Refreshing", process=world.name)
             await stop.asked()
 
 
@@ -66,6 +68,7 @@ async def scheduler(world: World) -> None:
     async with Stop() as stop:
         await _connected(world)
         async with scheduling(world):
+            log.info("Announcing", process=world.name)
             await stop.asked()
 
 
@@ -74,6 +77,7 @@ async def janitor(world: World) -> None:
     async with Stop() as stop:
         await _connected(world)
         async with tidying(world):
+            log.info("Tidying", process=world.name)
             await stop.asked()
 
 

@@ -1,4 +1,8 @@
-"""`oidc_provider`: a certified OAuth provider. `start_oidc_provider`: one with options of the test's own."""
+"""What acceptance tests run against.
+
+`oidc_provider`: a certified OAuth provider. `start_oidc_provider`: one with options of the test's own.
+`installation`: a vault of real processes on the session's servers. `breakable`: one on servers to break.
+"""
 
 import os
 import uuid
@@ -7,9 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from acceptance.installation import Installation
 from acceptance.oidc_server import OidcServer, available
+from services import postgresql
 from services.pool import FOLDER_VARIABLE
-from services.server import ServerFailed
+from services.server import Server, ServerFailed
 
 
 @pytest.fixture
@@ -32,6 +38,27 @@ def oidc_provider(start_oidc_provider: Callable[..., OidcServer]) -> OidcServer:
     return start_oidc_provider()
 
 
+@pytest.fixture
+def installation(
+    tmp_path: Path, vhost: str, redis_database: str, database_url: str
+) -> Iterator[Installation]:
+    vault = Installation(tmp_path, broker=vhost, cache=redis_database, database=database_url)
+    yield vault
+    vault.close()
+
+
+@pytest.fixture
+def breakable(
+    tmp_path: Path, broker: Server, redis_server: Server, postgresql_server: Server
+) -> Iterator[Installation]:
+    database = postgresql.create_database(postgresql_server.address)
+    vault = Installation(tmp_path, broker=broker.url, cache=redis_server.url, database=database)
+    yield vault
+    vault.close()
+    postgresql_server.start()
+    postgresql.drop_database(postgresql_server.address, database)
+
+
 def _folder() -> Path:
     """In the session's folder: whatever happens to the tests, its keeper ends the server."""
     return Path(os.environ[FOLDER_VARIABLE]) / f"oidc-{uuid.uuid4().hex[:8]}"
@@ -41,3 +68,8 @@ def _skip(reason: str) -> None:
     if os.environ.get("CI") == "true":
         raise ServerFailed(reason)
     pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not available():
+        terminalreporter.write_line("oidc-provider: NO NODE OR NPM, ITS TESTS WERE SKIPPED", red=True)

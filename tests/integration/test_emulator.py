@@ -236,6 +236,18 @@ async def test_after_the_grace_reuse_counts(client: Client, clock: Clock) -> Non
     assert await client.call(first["access_token"]) == 401
 
 
+async def test_a_clients_tokens_are_worth_nothing_to_another(client: Client) -> None:
+    provider = client.provider
+    provider.register_client("another", "its-secret")
+    token = provider.issue_refresh_token("ada", client_id="another")
+    assert (await client.refresh(token)).json()["error"] == "invalid_grant"
+    revocation = await client.http.post(provider.revocation_url, data={"token": token}, auth=client.auth)
+    assert revocation.status_code == 200
+    form = {"grant_type": "refresh_token", "refresh_token": token}
+    own = await client.http.post(provider.token_url, data=form, auth=("another", "its-secret"))
+    assert own.status_code == 200
+
+
 async def test_without_rotation_the_token_is_sent_again_and_stays(client: Client) -> None:
     client.provider.behaviour = Behaviour(rotates=False)
     first = await granted(client)

@@ -1,0 +1,139 @@
+"""A vault as it is run: real processes on real servers, started by the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.server import free_port, wait_until
+
+COMMAND = (sys.executable, "-P", "-m", "dispenser")
+#: What each process logs once it does its work.
+READY = {
+    "serve": "Serving agents over AMQP",
+    "gateway": "Serving agents over HTTP",
+    "work refresher": "Refreshing",
+    "work scheduler": "Announcing",
+    "work janitor": "Tidying",
+}
+STOP_SECONDS = 90.0
+
+
+class Process:
+    """One process of the vault; `kill` is SIGKILL, `stop` is SIGTERM."""
+
+    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> None:
+        self.arguments = arguments
+        self._environment = environment
+        self._log = log
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and return once it does its work."""
+        offset = self._log.stat().st_size if self._log.exists() else 0
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, *self.arguments],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        ready = next(text for name, text in READY.items() if " ".join(self.arguments).startswith(name))
+        wanted = int(self.arguments[-1]) if "--processes" in self.arguments else 1
+        came = wait_until(lambda: self._said(offset).count(ready) >= wanted or self._process.poll() is not None)
+        assert came and self._process.poll() is None, self._said(offset)[-2000:]
+
+    @property
+    def log(self) -> str:
+        return self._said(0)
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        return self._process.wait(STOP_SECONDS)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self.kill()
+
+    def _said(self, offset: int) -> str:
+        with self._log.open("rb") as log:
+            log.seek(offset)
+            return log.read().decode(errors="replace")
+
+
+class Installation:
+    """A home, its servers, and the processes started in it."""
+
+    def __init__(self, home: Path, *, broker: str, cache: str, database: str) -> None:
+        self.home = home
+        self.broker = broker
+        self.gateway_port = free_port()
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DISPENSER_", "VAULT_"))}
+        self.environment = kept | {
+            "DISPENSER_HOME": str(home / "vault"),
+            "DISPENSER_BROKER_URL": broker,
+            "DISPENSER_CACHE_URL": cache,
+            "DISPENSER_DATABASE_URL": database,
+            "DISPENSER_PUBLIC_URL": f"http://127.0.0.1:{self.gateway_port}",
+        }
+        self.processes: list[Process] = []
+
+    def cli(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """A command, run to its end, whatever comes of it."""
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            env=self.environment | environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def done(self, *arguments: str, stdin: str = "", **environment: str) -> str:
+        """What a command prints that has to succeed."""
+        ended = self.cli(*arguments, stdin=stdin, **environment)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout.strip()
+
+    def shown(self, *arguments: str) -> Any:
+        """What a command says in JSON."""
+        return json.loads(self.done(*arguments, "--json"))
+
+    def start(self, *arguments: str) -> Process:
+        """One of the vault's processes."""
+        log = self.home / f"{'-'.join(arguments)}-{len(self.processes)}.log"
+        process = Process(arguments, self.environment, log)
+        self.processes.append(process)
+        return process
+
+    def declare(self, text: str, **secrets: str) -> None:
+        """Set up, and apply a declared file."""
+        file = self.home / "declared.yaml"
+        file.write_text(text)
+        self.done("init")
+        self.done("apply", str(file), **secrets)
+
+    def agent_token(self, agent: str, owner: str, ttl: str = "1h") -> str:
+        return self.done("agent", "token", agent, "--owner", owner, "--ttl", ttl)
+
+    def outlive_token(self, service: str, owner: str) -> None:
+        """Return once the grant's token has ended."""
+        ends = datetime.fromisoformat(self.shown("grant", "show", service, "--owner", owner)["token_expires_at"])
+        assert wait_until(lambda: datetime.now(UTC) > ends)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.close()

@@ -1,6 +1,10 @@
 """The servers that the tests rely on: real, each test's place its own, back at their address after a fall."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import aio_pika
 import httpx
@@ -8,7 +12,7 @@ import psycopg
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
-from services import postgresql, rabbitmq, redis
+from services import keeper, postgresql, rabbitmq, redis
 from services.server import Server, free_port
 
 
@@ -105,3 +109,52 @@ def test_a_private_broker_has_the_plugins_and_settings_it_was_asked_for(
     port = free_port()
     private_broker(plugins=["rabbitmq_prometheus"], conf=f"prometheus.tcp.port = {port}")
     assert "rabbitmq_build_info" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+
+
+def test_the_keeper_ends_what_the_tests_left_however_they_ended(tmp_path: Path):
+    folder = tmp_path / "session"
+    server = redis.private(folder / "redis")
+    server.start()
+    with subprocess.Popen([sys.executable, keeper.__file__, folder], stdin=subprocess.PIPE):
+        pass  # its standard input closes, as when the process that holds it dies
+    assert not redis.answers(server.address)
+    assert not folder.exists()
+    server.close()
+
+
+def test_in_ci_a_missing_server_ends_the_session_at_once(tmp_path: Path):
+    done = _pytest_without_servers(tmp_path, CI="true")
+    assert done.returncode == 1
+    assert "redis is missing: set DISPENSER_TEST_REDIS_URL" in done.stdout + done.stderr
+
+
+def test_elsewhere_what_needs_a_missing_server_is_skipped_and_the_header_says_so(tmp_path: Path):
+    done = _pytest_without_servers(tmp_path, CI="")
+    assert done.returncode == 0
+    assert "redis: NONE, TESTS THAT NEED IT ARE SKIPPED" in done.stdout
+    assert "1 skipped" in done.stdout
+
+
+def _pytest_without_servers(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one test that needs Redis where nothing is installed nor may be."""
+    tests = Path(__file__).parents[1]
+    (folder / "conftest.py").write_text(
+        "from services import debian, pool, redis\n"
+        "debian.can_install = lambda: False\n"
+        "pool.engine_answers = lambda: False\n"
+        "redis.binary = lambda: None\n"
+        f"exec(open({str(tests / 'conftest.py')!r}).read())\n"
+    )
+    (folder / "test_it.py").write_text("def test_it(redis_database): ...\n")
+    inherited = {
+        name: os.environ[name] for name in os.environ if not name.startswith(("DISPENSER_", "PYTEST_"))
+    }
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", folder, folder]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": f"{tests}:{tests.parent}", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

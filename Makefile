@@ -2,7 +2,7 @@
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Tests of one file share what is slow to start, so they stay on one worker.
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
 

@@ -7,7 +7,7 @@ from aio_pika import DeliveryMode, Message
 from shared.adapters.amqp_channel import AmqpChannel
 from shared.adapters.amqp_connection import AmqpConnection
 from shared.adapters.amqp_consumer import AmqpConsumer
-from shared.adapters.amqp_failure import DRIVER_FAILURES, given_up, publish_failure
+from shared.adapters.amqp_failure import DriverFailed, driver, publish_failure
 from shared.adapters.amqp_log import keep_bodies_out_of_the_log
 from shared.adapters.amqp_topology import declare_topology
 from shared.errors import BusUnavailable
@@ -47,37 +47,32 @@ class AmqpBus:
     async def declare(self) -> None:
         """Raises: ConfigurationError with what is there and differs, BusUnavailable."""
         try:
-            async with asyncio.timeout(_DECLARE_SECONDS):
-                await declare_topology(AmqpChannel(self._connection, confirms=False))
-        except DRIVER_FAILURES as error:
-            if given_up(error):
-                raise
-            raise BusUnavailable("The connection to the broker was lost while declaring.") from error
+            with driver():
+                async with asyncio.timeout(_DECLARE_SECONDS):
+                    await declare_topology(AmqpChannel(self._connection, confirms=False))
+        except DriverFailed as failed:
+            raise BusUnavailable(
+                "The connection to the broker was lost while declaring. Run `dispenser init` again."
+            ) from failed.error
 
     async def publish(self, message: Outgoing) -> None:
         try:
-            async with asyncio.timeout(self._patience_seconds):
-                channel = await self._confirmed.get()
-                exchange = await channel.get_exchange(message.exchange, ensure=False)
-                # An event that nobody subscribed to is no failure.
-                mandatory = message.exchange != EVENTS_EXCHANGE
-                await exchange.publish(_persistent(message), message.routing_key, mandatory=mandatory)
-        except DRIVER_FAILURES as error:
-            if given_up(error):
-                raise
-            raise publish_failure(error, message) from error
+            with driver():
+                async with asyncio.timeout(self._patience_seconds):
+                    await self._publish(message)
+        except DriverFailed as failed:
+            raise publish_failure(failed.error, message) from failed.error
 
     async def reply(self, reply_to: str, correlation_id: str, body: bytes, expiration_seconds: float) -> None:
         answer = Message(body, correlation_id=correlation_id, expiration=expiration_seconds)
         try:
-            async with asyncio.timeout(expiration_seconds):
-                channel = await self._unconfirmed.get()
-                # Mandatory would have RabbitMQ before 4.2 return replies that it has delivered.
-                await channel.default_exchange.publish(answer, reply_to, mandatory=False)
-        except DRIVER_FAILURES as error:
-            if given_up(error):
-                raise
-            _log.info("A reply was dropped", error=type(error).__name__)
+            with driver():
+                async with asyncio.timeout(expiration_seconds):
+                    channel = await self._unconfirmed.get()
+                    # Mandatory would have RabbitMQ before 4.2 return replies that it has delivered.
+                    await channel.default_exchange.publish(answer, reply_to, mandatory=False)
+        except DriverFailed as failed:
+            _log.info("A reply was dropped", error=str(failed))
 
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> None:
         self._consumers.append(
@@ -91,8 +86,15 @@ class AmqpBus:
         await asyncio.gather(*(consumer.close() for consumer in self._consumers))
         await self._connection.close()
 
+    async def _publish(self, message: Outgoing) -> None:
+        channel = await self._confirmed.get()
+        exchange = await channel.get_exchange(message.exchange, ensure=False)
+        # An event that nobody subscribed to is no failure.
+        mandatory = message.exchange != EVENTS_EXCHANGE
+        await exchange.publish(_message(message), message.routing_key, mandatory=mandatory)
 
-def _persistent(message: Outgoing) -> Message:
+
+def _message(message: Outgoing) -> Message:
     lasting = message.expiration_seconds is None
     return Message(
         message.body,

@@ -8,9 +8,10 @@ from aio_pika import Connection
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
-from shared.adapters.amqp_failure import DRIVER_FAILURES, given_up, outage_reason
+from shared.adapters.amqp_failure import DriverFailed, driver, outage_reason
 from shared.adapters.amqp_transport import CarefulTransport
 from shared.adapters.backoff import backoff_seconds
+from shared.adapters.ending import end
 from shared.errors import ConfigurationError
 
 _CONNECT_SECONDS: Final = 10.0
@@ -52,10 +53,9 @@ class AmqpConnection:
         return await self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
 
     async def close(self) -> None:
-        if self._supervisor is None:
-            return
-        self._supervisor.cancel()
-        await asyncio.wait([self._supervisor])
+        """Disconnect for good."""
+        if self._supervisor:
+            await end([self._supervisor])
 
     async def _supervise(self) -> None:
         failures = 0
@@ -68,11 +68,10 @@ class AmqpConnection:
     async def _hold(self) -> float:
         """Connect, and wait for the connection's end. Returns how many seconds it held."""
         try:
-            connection = await self._open()
-        except DRIVER_FAILURES as error:
-            if given_up(error):
-                raise
-            self._say_waiting(error)
+            with driver():
+                connection = await self._open()
+        except DriverFailed as failed:
+            self._say_waiting(failed.error)
             return 0.0
         return await self._until_lost(connection)
 
@@ -128,5 +127,6 @@ def _settle(lost: "asyncio.Future[BaseException | None]", error: BaseException |
 
 async def _closed(connection: Connection) -> None:
     """Close in bounded time, however dead the other side is."""
-    with contextlib.suppress(*DRIVER_FAILURES):
-        await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)
+    with contextlib.suppress(DriverFailed), driver():
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()

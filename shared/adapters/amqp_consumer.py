@@ -10,8 +10,9 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from shared.adapters.amqp_connection import AmqpConnection
 from shared.adapters.amqp_delivery import AmqpDelivery
-from shared.adapters.amqp_failure import DRIVER_FAILURES, given_up
+from shared.adapters.amqp_failure import DriverFailed, driver
 from shared.adapters.backoff import backoff_seconds
+from shared.adapters.ending import end
 from shared.ports import Handler, Outgoing
 
 _CANCEL_SECONDS: Final = 3.0
@@ -51,7 +52,7 @@ class AmqpConsumer:
         self._draining = True
         channel, self._channel = self._channel, None
         if channel is not None:
-            with contextlib.suppress(*DRIVER_FAILURES):
+            with contextlib.suppress(DriverFailed), driver():
                 await channel.basic_cancel(self._tag, timeout=_CANCEL_SECONDS)
         while self._hands:
             await asyncio.wait(self._hands)
@@ -59,22 +60,18 @@ class AmqpConsumer:
 
     async def close(self) -> None:
         """Drop what is in hand: the broker will deliver it again."""
-        tasks = [self._subscriber, *self._hands]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end([self._subscriber, *self._hands])
 
     async def _stay_subscribed(self) -> None:
         failures = 0
         while True:
             try:
-                await self._subscribed()
+                with driver():
+                    await self._subscribed()
                 failures = 0
-            except DRIVER_FAILURES as error:
-                if given_up(error):
-                    raise
+            except DriverFailed as failed:
                 if failures == 0:
-                    self._say_not_consuming(error)
+                    self._say_not_consuming(failed.error)
                 failures += 1
             # Entropy against stampedes, not a secret.
             await asyncio.sleep(backoff_seconds(failures, random.random()))  # noqa: S311

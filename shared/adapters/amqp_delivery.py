@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import structlog
 from aiormq.abc import DeliveredMessage
 
-from shared.adapters.amqp_failure import DRIVER_FAILURES, given_up
+from shared.adapters.amqp_failure import DriverFailed, driver, given_up
 from shared.adapters.redelivery import REQUEUE_PAUSE_SECONDS, retried
 from shared.errors import VaultError
 from shared.ports import Ack, DeadLetter, Delivery, Handler, Outgoing, RetryLater, Settlement
@@ -79,11 +79,10 @@ class AmqpDelivery:
     @asynccontextmanager
     async def _settling(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                yield
-        except DRIVER_FAILURES as error:
-            if given_up(error):
-                raise
+            with driver():
+                async with asyncio.timeout(_SETTLE_SECONDS):
+                    yield
+        except DriverFailed:
             _log.info("A message could not be settled and will come again", queue=self._queue)
 
 

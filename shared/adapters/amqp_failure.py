@@ -1,6 +1,8 @@
 """What the AMQP driver's errors mean. Nothing here quotes a URL or a body."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from aio_pika.exceptions import (
@@ -17,14 +19,33 @@ from shared.adapters.refusal import queue_full, unroutable
 from shared.errors import BusUnavailable, VaultError
 from shared.ports import Outgoing
 
-#: All that the driver raises when a connection or a channel does not do what was asked. A pending future of
-#: a lost connection is cancelled rather than failed: see `given_up`.
-DRIVER_FAILURES: Final = (*CONNECTION_EXCEPTIONS, asyncio.CancelledError)
 _NOT_ALLOWED: Final = 530
 
 
+class DriverFailed(Exception):
+    """A connection or a channel did not do what was asked."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
+
+
+@contextmanager
+def driver() -> Iterator[None]:
+    """Whatever the driver raises within, as DriverFailed; the caller's own cancellation as itself.
+
+    The driver cancels the pending futures of a lost connection, so a CancelledError alone says nothing.
+    """
+    try:
+        yield
+    except (*CONNECTION_EXCEPTIONS, asyncio.CancelledError) as error:
+        if given_up(error):
+            raise
+        raise DriverFailed(error) from error
+
+
 def given_up(error: BaseException) -> bool:
-    """The caller itself was cancelled, rather than the driver's future beneath it."""
+    """The running task itself was cancelled, rather than a future that it waits for."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 

@@ -3,6 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from shared.adapters.ending import end
 from shared.adapters.memory_queue import Held, MemoryQueue, Subscription
 from shared.adapters.redelivery import REQUEUE_PAUSE_SECONDS, retried
 from shared.errors import VaultError
@@ -38,10 +39,7 @@ class MemoryConsumer:
     async def close(self) -> None:
         """Drop what is in hand: it will be delivered again, to somebody else."""
         self._queue.unsubscribe(self._subscription)
-        for task in self._hands:
-            task.cancel()
-        if self._hands:
-            await asyncio.wait(self._hands)
+        await end(list(self._hands))
 
     def _take(self, held: Held) -> None:
         task = asyncio.create_task(self._handle(held))

@@ -186,6 +186,23 @@ async def test_each_retry_is_counted(place: BusPlace):
     assert (await place.taken(RETRY_QUEUES[10]))[0][ATTEMPT_HEADER] == 4
 
 
+async def test_what_waited_in_a_retry_queue_is_due_again(place: BusPlace):
+    recorder = Recorder(Ack())
+    bus = await _consuming(place, DUE_QUEUE, recorder)
+    # Its own time is shorter than the queue's: the way back is the same.
+    waiting = Outgoing(
+        exchange="",
+        routing_key=RETRY_QUEUES[300],
+        body=b"back",
+        headers={ATTEMPT_HEADER: 1},
+        expiration_seconds=0.05,
+    )
+    await bus.publish(waiting)
+    delivery = await recorder.next()
+    assert (delivery.body, delivery.routing_key) == (b"back", DUE_KEY)
+    assert delivery.headers[ATTEMPT_HEADER] == 1
+
+
 async def test_no_more_than_the_prefetch_is_in_hand(place: BusPlace):
     recorder = Recorder(Ack(), hold=True)
     bus = await _consuming(place, DUE_QUEUE, recorder, prefetch=3)

@@ -8,7 +8,7 @@ from aio_pika import Connection
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
-from shared.adapters.amqp_failure import DriverFailed, driver, outage_reason
+from shared.adapters.amqp_failure import UNREACHABLE, DriverFailed, driver, outage_reason
 from shared.adapters.amqp_transport import CarefulTransport
 from shared.adapters.backoff import backoff_seconds
 from shared.adapters.ending import end
@@ -106,9 +106,10 @@ class AmqpConnection:
 
     def _say_waiting(self, error: BaseException | None) -> None:
         reason = outage_reason(error)
-        if reason != self._reason:
-            _log.warning("Waiting for the broker", host=self._url.host, reason=reason)
-        self._reason = reason
+        # Once for an outage, and again where it turns out to be of a kind that waiting does not end.
+        if self._reason is None or reason not in (self._reason, UNREACHABLE):
+            _log.warning("Waiting for the broker", host=self._url.host, vhost=self._url.path, reason=reason)
+            self._reason = reason
 
 
 def _url(text: str, name: str) -> URL:

@@ -11,6 +11,7 @@ from aio_pika.exceptions import (
     ChannelNotFoundEntity,
     ConnectionClosed,
     DeliveryError,
+    InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
 )
@@ -19,7 +20,7 @@ from shared.adapters.refusal import queue_full, unroutable
 from shared.errors import BusUnavailable, VaultError
 from shared.ports import Outgoing
 
-_NOT_ALLOWED: Final = 530
+UNREACHABLE: Final = "RabbitMQ cannot be reached"
 
 
 class DriverFailed(Exception):
@@ -66,9 +67,12 @@ def outage_reason(error: BaseException | None) -> str:
     """Why there is no connection, for a person to act on."""
     if isinstance(error, ProbableAuthenticationError | AuthenticationError):
         return "RabbitMQ refused the user or the password: check DISPENSER_BROKER_URL"
-    if isinstance(error, ConnectionClosed) and error.args[:1] == (_NOT_ALLOWED,):
-        return f"RabbitMQ refused the virtual host: {error.args[1]}"
-    return "RabbitMQ cannot be reached"
+    if isinstance(error, InvalidFrameError):
+        # The driver keeps the text of a refusal that comes late in the handshake to itself.
+        return "RabbitMQ refused the virtual host: check that it exists and that the user may open it"
+    if isinstance(error, ConnectionClosed):
+        return f"RabbitMQ closed the connection: {error.args[-1]}"
+    return UNREACHABLE
 
 
 def _lacks_exchange(error: BaseException, message: Outgoing) -> bool:

@@ -15,6 +15,8 @@ from redis.exceptions import RedisError
 from services import keeper, postgresql, rabbitmq, redis
 from services.server import Server, free_port
 
+from shared.topology import RPC_QUEUE
+
 
 async def test_a_broker_delivers_what_is_published(vhost):
     async with await aio_pika.connect(vhost) as connection:
@@ -30,10 +32,9 @@ async def test_a_broker_delivers_what_is_published(vhost):
 async def test_each_test_finds_its_vhost_empty(vhost, turn):
     async with await aio_pika.connect(vhost) as connection:
         channel = await connection.channel()
-        await channel.default_exchange.publish(aio_pika.Message(b"left over"), routing_key="same-name")
-        queue = await channel.declare_queue("same-name", durable=True)
-        await channel.default_exchange.publish(aio_pika.Message(b"left over"), routing_key="same-name")
+        queue = await channel.declare_queue(RPC_QUEUE, durable=True)
         assert queue.declaration_result.message_count == 0
+        await channel.default_exchange.publish(aio_pika.Message(b"left over"), routing_key=RPC_QUEUE)
 
 
 @pytest.mark.parametrize("turn", [1, 2])

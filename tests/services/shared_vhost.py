@@ -1,6 +1,7 @@
 """The only virtual host of a broker that has no HTTP API: emptied of the project's queues between tests."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import aio_pika
 
@@ -8,11 +9,10 @@ from shared.topology import EXCHANGES, QUEUES
 
 
 def clear(url: str) -> None:
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(_clear(url))
-    finally:
-        loop.close()
+    """Delete the project's queues and exchanges."""
+    # In a thread of its own: the caller's may run an event loop already.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, _clear(url)).result()
 
 
 async def _clear(url: str) -> None:

@@ -45,7 +45,9 @@ class Container(Server):
 
         self.address = address
         self._answers = answers
-        self._container = DockerContainer(image, command=list(command) if command else None)
+        self._container = DockerContainer(image)
+        if command:
+            self._container.with_command(list(command))
         self._container.with_envs(**(environment or {}))
         for inside, outside in ports.items():
             self._container.with_bind_ports(inside, outside)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,11 +25,12 @@ FOLDER_VARIABLE = "DISPENSER_TEST_FOLDER"
 
 
 class _Kind(Protocol):
-    DEBIAN_PACKAGE: str
+    """What the module of one kind of server offers."""
 
-    def binary(self) -> str | None: ...
-    def private(self, folder: Path, **options: Any) -> Server: ...
-    def contained(self, **options: Any) -> Server: ...
+    DEBIAN_PACKAGE: str
+    binary: Callable[[], str | None]
+    private: Callable[..., Server]
+    contained: Callable[..., Server]
 
 
 _KINDS: Mapping[Name, _Kind] = {"rabbitmq": rabbitmq, "redis": redis, "postgresql": postgresql}

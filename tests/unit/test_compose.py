@@ -13,7 +13,7 @@ from shared.settings import from_environment
 SERVICES = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text())["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "token-dispenser"}
 _REQUIRED = re.compile(r"\$\{\w+:\?[^}]+\}")
-_PASSWORD_IN_URL = re.compile(r"://[^/@]*:(.+)@")
+_PASSWORD_IN_URL = re.compile(r"://[^/@:]*:(.+)@")
 
 
 @pytest.mark.parametrize("name", SERVICES.keys() - {"init"})

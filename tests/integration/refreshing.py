@@ -206,3 +206,5 @@ class Vault:
         """Messages no consumer has in hand, by queue."""
         return {name: len(queue) for name, queue in self.bus.broker.queues.items() if len(queue)}
 
+    def database_files(self) -> list[Path]:
+        return sorted(self.folder.glob("vault.db*"))

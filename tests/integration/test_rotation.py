@@ -106,7 +106,9 @@ async def test_a_refusal_of_a_stale_loser_changes_nothing(connected: Vault):
     connected.emulator.faults.next(hang)
     asking = asyncio.create_task(connected.ask(1))
     await hang.reached()
-    await connected.store.rotations.release((await connected.store.rotations.open_intents())[0], "x", connected.clock())
+    await connected.store.rotations.release(
+        (await connected.store.rotations.open_intents())[0], "x", connected.clock()
+    )
     await connected.refresher("refresher-2", spool="spool-2")
     winner = connected.refreshers[1]
     await winner._rotation.run((await connected.grant()).id, 1)
@@ -116,6 +118,20 @@ async def test_a_refusal_of_a_stale_loser_changes_nothing(connected: Vault):
     grant = await connected.grant()
     assert (grant.generation, grant.state) == (2, GrantState.ACTIVE)
     assert "credential.reauth_required" not in connected.events
+
+
+async def test_a_refusal_after_the_intent_was_taken_over_is_not_recorded(connected: Vault):
+    """Another refresher may be at it by now: a loser's refusal says nothing about the winner's credential."""
+    refusing = Hang()
+    connected.emulator.faults.next(refusing)
+    asking = asyncio.create_task(connected.ask(1))
+    await refusing.reached()
+    [intent] = await connected.store.rotations.open_intents()
+    await connected.store.rotations.release(intent, "holder_gone", connected.clock())
+    connected.emulator.revoke_all()
+    refusing.release()
+    await asking
+    assert (await connected.grant()).state is GrantState.ACTIVE
 
 
 async def test_an_omitted_refresh_token_keeps_the_old_one(connected: Vault):
@@ -236,13 +252,13 @@ async def test_drain_waits_for_the_rotation_in_flight(connected: Vault):
     await asking
 
 
-async def test_no_secret_lies_in_the_database_or_the_spool(connected: Vault, tmp_path: Path):
+async def test_no_secret_lies_in_the_database_or_the_spool(connected: Vault):
     connected.rotations.commits_fail = True
     await connected.ask(1)
     credential = open_credential(connected.keys, await connected.grant())
     assert isinstance(credential, RefreshToken)
     secrets = [credential.value, connected.emulator.client_secret, (await connected.token()).value]
     [spooled] = connected.spooled()
-    for path in [spooled, *tmp_path.glob("vault.db*")]:
+    for path in [spooled, *connected.database_files()]:
         content = path.read_bytes()
         assert not [secret for secret in secrets if secret.encode() in content]

@@ -1,0 +1,183 @@
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from integration.refreshing import Vault
+
+from dispenser.testing import Emulator
+from dispenser.testing.faults import Hang
+from shared.cache_keys import EPOCHS_READY_KEY, epoch_key, epoch_moment
+from shared.errors import BusUnavailable
+from shared.model import GrantState, OnReuse, Revocation, RevocationKind, Rotation
+from shared.ports import Outgoing
+from shared.topology import DEAD_QUEUE, REFRESH_EXCHANGE, URGENT_KEY
+from workers.announcements import Announcements
+from workers.audit_trail import AuditTrail
+from workers.decision import LEASE_SECONDS
+from workers.epochs import READY_SECONDS, Epochs
+from workers.janitor import OUTBOX_AGE_SECONDS, Janitor
+from workers.scheduler import ANNOUNCED_SECONDS, Scheduler
+from workers.takeover import WATCHED_SECONDS, Takeover
+
+HOUR = 3600
+
+
+@pytest.fixture
+async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
+    with Emulator() as emulator:
+        vault = Vault(tmp_path, emulator)
+        await vault.open()
+        yield vault
+        await vault.close()
+
+
+def scheduler(vault: Vault) -> Scheduler:
+    return Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=0.5)
+
+
+def takeover(vault: Vault) -> Takeover:
+    audit = AuditTrail(vault.store.audit, vault.clock, "janitor")
+    return Takeover(vault.store, Announcements(vault.store.outbox, vault.bus), audit, vault.clock)
+
+
+async def abandoned(vault: Vault, rotation: Rotation) -> None:
+    """A grant whose rotation's refresher is gone after its lease."""
+    await vault.declare(rotation)
+    await vault.refresher()
+    await vault.connect()
+    now = vault.clock()
+    await vault.store.rotations.claim(
+        (await vault.grant()).id,
+        1,
+        holder="gone",
+        now=now,
+        lease_until=now + timedelta(seconds=LEASE_SECONDS),
+    )
+    vault.clock.advance(LEASE_SECONDS + 1)
+
+
+async def test_what_is_due_is_refreshed_before_it_ends(vault: Vault):
+    await vault.declare()
+    await vault.refresher()
+    await vault.connect()
+    assert await scheduler(vault).announce() == 0
+    vault.clock.advance(0.8 * HOUR)
+    assert await scheduler(vault).announce() == 1
+    await vault.settled()
+    assert (await vault.grant()).generation == 2
+
+
+async def test_an_announcement_is_made_once_and_repeated_when_nothing_came_of_it(vault: Vault):
+    await vault.declare()
+    refresher = await vault.refresher()
+    await vault.connect()
+    await vault.bus.drain()  # nobody listens any more
+    await refresher.drain()
+    vault.clock.advance(0.8 * HOUR)
+    announced = [await scheduler(vault).announce(), await scheduler(vault).announce()]
+    vault.clock.advance(ANNOUNCED_SECONDS + 1)
+    assert [*announced, await scheduler(vault).announce()] == [1, 0, 1]
+
+
+async def test_a_grant_left_by_a_dead_refresher_is_released_where_a_repetition_is_harmless(vault: Vault):
+    await abandoned(vault, Rotation(grace_seconds=600, on_reuse=OnReuse.DENY))
+    taking = takeover(vault)
+    assert await taking.run() == 0  # its holder may be alive: it is watched first
+    vault.clock.advance(WATCHED_SECONDS)
+    assert await taking.run() == 1
+    await vault.ask(1)
+    assert (await vault.grant()).generation == 2
+
+
+async def test_a_strict_grant_left_by_a_dead_refresher_is_unknown_and_told(vault: Vault):
+    await abandoned(vault, Rotation())
+    taking = takeover(vault)
+    await taking.run()
+    vault.clock.advance(WATCHED_SECONDS)
+    await taking.run()
+    grant, calls = await vault.grant(), vault.emulator.token_calls
+    assert (grant.state, grant.last_error) == (GrantState.UNKNOWN, "holder_gone")
+    assert vault.events[-1] == "credential.refresh_failed"
+    assert (await vault.actions())[-1] == "grant.refresh_failed"
+    await vault.ask(1)
+    assert vault.emulator.token_calls == calls
+
+
+async def test_an_answer_that_comes_back_after_a_takeover_is_applied(vault: Vault):
+    await vault.declare()
+    await vault.refresher()
+    await vault.connect()
+    hang = Hang(processed=True)
+    vault.emulator.faults.next(hang)
+    asking = asyncio.create_task(vault.ask(1))
+    await hang.reached()
+    vault.clock.advance(LEASE_SECONDS + 1)
+    taking = takeover(vault)
+    await taking.run()
+    vault.clock.advance(WATCHED_SECONDS)
+    assert await taking.run() == 1
+    assert (await vault.grant()).state is GrantState.UNKNOWN
+    hang.release()
+    await asking
+    grant = await vault.grant()
+    assert (grant.state, grant.generation) == (GrantState.ACTIVE, 2)
+    assert vault.events[-1] == "credential.recovered"
+
+
+async def test_epochs_come_back_after_the_cache_lost_them_and_the_marker_comes_last(vault: Vault):
+    revoked_at = vault.clock()
+    revocation = Revocation(kind=RevocationKind.AGENT, subject="tracker", revoked_at=revoked_at)
+    await vault.store.revocations.add(revocation)
+    epochs = Epochs(vault.store.revocations, vault.cache, vault.clock)
+    await epochs.write()
+    vault.cache.flush()
+    await epochs.write()
+    key = epoch_key(RevocationKind.AGENT, "tracker")
+    ready, epoch = await vault.cache.get_many([EPOCHS_READY_KEY, key])
+    assert ready is not None
+    assert epoch is not None
+    assert epoch_moment(epoch) == revoked_at
+    vault.clock.advance(READY_SECONDS + 1)
+    ready, epoch = await vault.cache.get_many([EPOCHS_READY_KEY, key])
+    assert (ready, epoch is None) == (None, False)
+
+
+async def test_events_that_the_bus_did_not_take_are_published_later(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    await vault.declare()
+    await vault.refresher()
+    published = vault.bus.publish
+
+    async def without_events(message: Outgoing) -> None:
+        if message.exchange != REFRESH_EXCHANGE:
+            raise BusUnavailable("Made to fail.")
+        await published(message)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(vault.bus, "publish", without_events)
+        await vault.connect()
+    assert vault.events == []
+    vault.clock.advance(OUTBOX_AGE_SECONDS + 1)
+    janitor = Janitor(store=vault.store, bus=vault.bus, cache=vault.cache, clock=vault.clock, name="janitor")
+    await janitor.empty_outbox()
+    assert vault.events == ["credential.connected"]
+    assert await vault.store.outbox.pending(10, written_before=vault.clock()) == []
+
+
+async def test_a_message_that_does_not_parse_is_told_of_and_buried(vault: Vault):
+    await vault.refresher()
+    await vault.bus.publish(Outgoing(exchange=REFRESH_EXCHANGE, routing_key=URGENT_KEY, body=b"\xc1"))
+    while not vault.waiting():  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0)
+    assert vault.waiting() == {DEAD_QUEUE: 1}
+    janitor = Janitor(store=vault.store, bus=vault.bus, cache=vault.cache, clock=vault.clock, name="janitor")
+    running = asyncio.create_task(janitor.run())
+    while not (records := await vault.store.audit.query()):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    assert [record.action for record in records] == ["refresh.dead_lettered"]
+    assert vault.waiting() == {}

@@ -48,7 +48,7 @@ async def test_an_answer_is_passed_on_as_it_is():
 
 
 async def test_a_redirect_is_not_followed():
-    async with answering(whole(b"", b"Location: http://127.0.0.1:1/", status=b"307 Temporary")) as (
+    async with answering(whole(b"", b"Location: http://127.0.0.1:1/", status=b"307 T")) as (
         url,
         asked,
     ):

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from dispenser.frame import MAX_INTEGER, MAX_SECONDS
 from dispenser.http.arguments import OwnerText, Prefer
 from dispenser.http.bodies import described, json_body
 from dispenser.http.callers import Caller
@@ -40,7 +41,9 @@ class Rejection(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    generation: int | None = Field(default=None, ge=0, description="Missing: the current one.")
+    generation: int | None = Field(
+        default=None, ge=0, le=MAX_INTEGER, description="Missing: the current one."
+    )
 
 
 class Accepted(BaseModel):
@@ -57,7 +60,7 @@ async def hand_out(
     service: str,
     caller: Caller,
     door: TheDoor,
-    min_ttl: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+    min_ttl: Annotated[float | None, Query(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = None,
     scope: Annotated[str | None, Query(max_length=4096)] = None,
     owner: OwnerText = None,
     purpose: Annotated[str, Query(max_length=1024)] = "",

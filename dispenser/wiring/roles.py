@@ -3,15 +3,13 @@
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import structlog
-import uvicorn
 
 from dispenser.door_amqp import AmqpDoor
-from dispenser.http.app import build_app
 from dispenser.wiring.process import Stop, until_reachable
 from dispenser.wiring.world import Desk, World, desk, journal_folder
 from shared.adapters.provider_http import HttpxProviderHttp
@@ -24,14 +22,6 @@ from workers.spool_slot import SpoolSlot
 
 SCHEDULER_INTERVAL_SECONDS: Final = 0.5
 log = structlog.get_logger()
-
-
-class _Server(uvicorn.Server):
-    """A server whose signals are the process's matter."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(world: World) -> None:
@@ -47,6 +37,8 @@ async def serve(world: World) -> None:
 
 async def gateway(world: World, listening: socket.socket) -> None:
     """The HTTP door, until the process is asked to stop."""
+    from dispenser.wiring.http_door import http_door  # noqa: PLC0415 - loading FastAPI takes its time
+
     async with Stop() as stop:
         await _connected(world)
         async with desk(world) as at, http_door(world, at, listening):
@@ -84,6 +76,8 @@ async def janitor(world: World) -> None:
 @asynccontextmanager
 async def embedded(world: World, listening: socket.socket) -> AsyncIterator[Desk]:
     """Everything in this process: for a laptop, the demo and tests."""
+    from dispenser.wiring.http_door import http_door  # noqa: PLC0415 - loading FastAPI takes its time
+
     async with AsyncExitStack() as stack:
         await _connected(world)
         await stack.enter_async_context(refreshing(world))
@@ -137,29 +131,6 @@ async def tidying(world: World) -> AsyncIterator[None]:
     shipping = AuditShipping(journal_folder(world.settings), world.store.audit.append)
     async with _running(worker.run()), _running(shipping.run()):
         yield
-
-
-@asynccontextmanager
-async def http_door(world: World, at: Desk, listening: socket.socket) -> AsyncIterator[None]:
-    """The gateway on a socket that listens already."""
-    app = build_app(
-        dispenser=at.dispenser,
-        journal=at.journal,
-        store=world.store,
-        bus=world.bus,
-        cache=world.cache,
-        keys=world.keys,
-        settings=world.settings,
-        clock=world.clock,
-        entropy=random.SystemRandom().randbytes,
-    )
-    server = _Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
-    serving = asyncio.create_task(server.serve(sockets=[listening]), name="http door")
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def _connected(world: World) -> None:

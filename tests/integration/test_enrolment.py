@@ -1,14 +1,20 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from integration.refreshing import OWNER, Vault
+from integration.refreshing import OWNER, SERVICE, Vault
 
+from dispenser.enrol import present
 from dispenser.testing import Emulator
+from dispenser.testing.codes import challenge_of
 from dispenser.testing.faults import DropRefreshToken, ErrorAnswer, InvalidClient, Status
+from shared.errors import StoreUnavailable
 from shared.model import (
+    AuthorizationCode,
     ClientAuth,
     ClientItself,
     EnrolmentState,
@@ -40,6 +46,54 @@ async def test_an_imported_refresh_token_is_proved_by_one_refresh(vault: Vault):
     assert vault.emulator.token_calls == 1
     assert vault.events == ["credential.connected"]
     assert (await vault.token()).value
+    assert vault.spooled() == []
+
+
+async def consented(vault: Vault) -> AuthorizationCode:
+    """What a callback brings once the owner has agreed."""
+    verifier, callback = "a-verifier-of-the-length-that-rfc-7636-asks-for", "http://127.0.0.1:8765/callback"
+    asked = {
+        "response_type": "code", "client_id": vault.emulator.client_id, "redirect_uri": callback,
+        "state": "s", "scope": "tasks:write", "code_challenge_method": "S256",
+        "code_challenge": challenge_of(verifier), "login_hint": OWNER,
+    }  # fmt: skip
+    async with httpx.AsyncClient() as browser:
+        answer = await browser.get(vault.emulator.authorization_url, params=asked)
+    [code] = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
+    return AuthorizationCode(code=code, verifier=verifier, redirect_uri=callback, scopes=("tasks:write",))
+
+
+async def test_a_code_becomes_a_grant_that_rotates(vault: Vault):
+    await vault.declare(scopes=["tasks:write"])
+    enrolment = await vault.connect(await consented(vault))
+    assert (enrolment.state, enrolment.error) == (EnrolmentState.DONE, None)
+    assert (await vault.grant()).scopes == ("tasks:write",)
+    await vault.ask(1)
+    assert (await vault.token()).generation == 2
+
+
+async def test_a_code_that_the_database_could_not_take_is_replayed_and_not_redeemed_twice(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    await vault.declare(scopes=["tasks:write"])
+    code = await consented(vault)
+
+    async def failing(*_: object) -> bool:
+        raise StoreUnavailable("Made to fail.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(vault.store.enrolments, "succeed", failing)
+        enrolment_id = await present(
+            vault.store, vault.bus, vault.keys, vault.clock, service=SERVICE, owner=OWNER, presented=code
+        )
+        await vault.settled()
+    assert len(vault.spooled()) == 1
+    await vault.refresher()
+    enrolment = await vault.store.enrolments.get(enrolment_id)
+    assert enrolment is not None
+    assert enrolment.state is EnrolmentState.DONE
+    assert (await vault.grant()).generation == 1
+    assert vault.emulator.token_calls == 1
     assert vault.spooled() == []
 
 

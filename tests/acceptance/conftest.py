@@ -14,6 +14,7 @@ import pytest
 from acceptance.installation import Installation
 from acceptance.oidc_server import OidcServer, available
 from services import postgresql
+from services.origin import Name
 from services.pool import FOLDER_VARIABLE
 from services.server import Server, ServerFailed
 
@@ -47,16 +48,22 @@ def installation(
     vault.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def breakable(
-    tmp_path: Path, broker: Server, redis_server: Server, postgresql_server: Server
+    tmp_path_factory: pytest.TempPathFactory, _own: Callable[[Name], Server]
 ) -> Iterator[Installation]:
-    database = postgresql.create_database(postgresql_server.address)
-    vault = Installation(tmp_path, broker=broker.url, cache=redis_server.url, database=database)
+    postgres = _own("postgresql")
+    database = postgresql.create_database(postgres.address)
+    vault = Installation(
+        tmp_path_factory.mktemp("vault"),
+        broker=_own("rabbitmq").url,
+        cache=_own("redis").url,
+        database=database,
+    )
     yield vault
     vault.close()
-    postgresql_server.start()
-    postgresql.drop_database(postgresql_server.address, database)
+    postgres.start()
+    postgresql.drop_database(postgres.address, database)
 
 
 def _folder() -> Path:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+import pytest_asyncio
 import redis.asyncio
 from acceptance.declared import SERVICES, declared
 from acceptance.installation import Installation, Process
@@ -54,7 +55,10 @@ class Scene:
             await asyncio.sleep(0.05)
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(breakable: Installation) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(

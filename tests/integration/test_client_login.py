@@ -1,4 +1,4 @@
-"""The vault token is the agent's password at a RabbitMQ that checks it, on this connection and on the next."""
+"""The vault token is the agent's password at a RabbitMQ that checks it, on this connection and the next."""
 
 import asyncio
 import json

@@ -243,6 +243,22 @@ def test_an_old_client_passes_over_a_replys_later_fields() -> None:
     assert decode_replies(reply_body(later=[1])) == [(0, Reply(code=Code.OK))]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [msgpack.ExtType(5, b""), msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 0), b"x", ["a"] * 257],
+    ids=["empty extension", "extension", "timestamp", "bytes", "a long list"],
+)
+def test_even_a_later_field_has_only_plain_values(value: object) -> None:
+    with pytest.raises(MalformedFrame):
+        decode_replies(reply_body(later=value))
+
+
+def test_a_key_twice_is_refused_in_any_map() -> None:
+    fields = with_pair(packed({"code": "ok"}), packed("code"), packed("denied"))
+    with pytest.raises(MalformedFrame):
+        decode_replies(packed({"v": 1, "replies": [[0, 0]]})[:-1] + fields)
+
+
 def test_a_reply_may_hold_a_token_longer_than_other_texts() -> None:
     reply = Reply(code=Code.OK, access_token="t" * 20_000)
     assert decode_replies(encode_replies([(0, reply)])) == [(0, reply)]
@@ -251,6 +267,10 @@ def test_a_reply_may_hold_a_token_longer_than_other_texts() -> None:
 def test_a_long_reason_does_not_lose_the_reply() -> None:
     reply = Reply(code=Code.NOT_FOUND, reason=f"There is no service {'s' * 5000}.")
     assert decode_replies(encode_replies([(3, reply)])) == [(3, reply)]
+
+
+def with_pair(packed_map: bytes, key: bytes, value: bytes) -> bytes:
+    return bytes([packed_map[0] + 1]) + packed_map[1:] + key + value
 
 
 def map_of(*pairs: tuple[bytes, bytes]) -> bytes:
@@ -266,7 +286,7 @@ def map_of(*pairs: tuple[bytes, bytes]) -> bytes:
         packed([request_fields()]),
         packed(request_fields()) + b"\xc0",
         packed(request_fields())[:-1],
-        map_of((b"\xa1v", b"\x01"), (b"\xa1v", b"\x01")),
+        with_pair(packed(request_fields()), b"\xa1v", b"\x01"),
         map_of((b"\x01", b"\x01")),
         map_of((b"\xc4\x00", b"\x01")),
         map_of((b"\x90", b"\x01")),

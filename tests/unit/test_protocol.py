@@ -245,8 +245,15 @@ def test_an_old_client_passes_over_a_replys_later_fields() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [msgpack.ExtType(5, b""), msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 0), b"x", ["a"] * 257],
-    ids=["empty extension", "extension", "timestamp", "bytes", "a long list"],
+    [
+        msgpack.ExtType(5, b""),
+        msgpack.ExtType(5, b"x"),
+        msgpack.Timestamp(1, 0),
+        b"x",
+        ["a"] * 257,
+        [[["a"]]],
+    ],
+    ids=["empty extension", "extension", "timestamp", "bytes", "a long list", "deep lists"],
 )
 def test_even_a_later_field_has_only_plain_values(value: object) -> None:
     with pytest.raises(MalformedFrame):

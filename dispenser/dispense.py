@@ -15,6 +15,8 @@ from dispenser.policy import Denied
 from dispenser.protocol import Call, Code, RejectedCall, RenewCall, Reply
 from dispenser.question import Question
 from dispenser.refresh_wait import RefreshWait
+from dispenser.revocation import revoked
+from dispenser.revocation_view import RevocationView
 from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, InvalidVaultToken, mint, renewed
 from shared.errors import (
     AuditUnavailable,
@@ -46,6 +48,7 @@ class Dispenser:
         bus: Bus,
         keys: Keyring,
         catalogue: CatalogueView,
+        revocations: RevocationView,
         journal: AuditJournal,
         clock: Clock,
         vault: str,
@@ -54,12 +57,13 @@ class Dispenser:
     ) -> None:
         self._keys = keys
         self._catalogue = catalogue
+        self._revocations = revocations
         self._journal = journal
         self._clock = clock
         self._vault = vault
         self._connect_url = connect_url
         self._new_id = new_id
-        self._authentication = Authentication(keys, vault, store.revocations, clock)
+        self._authentication = Authentication(keys, vault, clock)
         self._lookup = Lookup(cache, store.grants, keys, clock)
         self._wait = RefreshWait(bus, cache, store.grants)
 
@@ -111,7 +115,7 @@ class Dispenser:
 
     async def _looked_up(self, asked: Question) -> Reply:
         epochs, token = await self._lookup.cached(asked.identity, asked.place)
-        if await self._authentication.revoked(asked.identity, epochs):
+        if revoked(asked.identity, epochs, self._revocations.moments):
             return replies.unauthenticated(REVOKED)
         if isinstance(asked.call, RejectedCall):
             return await self._rejected(asked, asked.call.generation, token)
@@ -186,14 +190,11 @@ class Dispenser:
         """The same identity with a new life."""
         if (refusal := self._agent_refusal(identity)) is not None:
             return refusal
+        if revoked(identity, await self._lookup.epochs(identity), self._revocations.moments):
+            return replies.unauthenticated(REVOKED)
         try:
-            epochs = await self._lookup.epochs(identity)
-            if await self._authentication.revoked(identity, epochs):
-                return replies.unauthenticated(REVOKED)
             fresh = renewed(identity, self._new_id(), self._clock(), timedelta(seconds=DEFAULT_TTL_SECONDS))
             return replies.vault_token(mint(self._keys, fresh, vault=self._vault), fresh)
-        except StoreUnavailable:
-            return replies.overloaded("", UNSURE)
         except KeyMissing:
             return Reply(code=Code.DENIED, reason="This door mints no vault tokens: renew at the gateway.")
 

@@ -1,10 +1,10 @@
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
 
 from dispenser import revocation
 from dispenser.joining import Joining
-from dispenser.revocation import Epochs
 from dispenser.vault_token import Identity
 from shared import envelope
 from shared.cache_keys import TOMBSTONE, token_key
@@ -21,7 +21,8 @@ Place = tuple[ServiceName, Owner]
 class Cached(NamedTuple):
     """What one round trip to the cache brought."""
 
-    epochs: Epochs
+    #: The values at `revocation.cache_keys`.
+    epochs: Sequence[bytes | None]
     token: AccessToken | None
 
 
@@ -48,15 +49,15 @@ class Lookup:
         try:
             *epochs, sealed = await self._cache.get_many(keys)
         except CacheUnavailable:
-            return Cached(Epochs(complete=False, void_until=None), None)
-        return Cached(revocation.from_cache(epochs), self._opened(place, sealed))
+            return Cached((), None)
+        return Cached(epochs, self._opened(place, sealed))
 
-    async def epochs(self, identity: Identity) -> Epochs:
+    async def epochs(self, identity: Identity) -> Sequence[bytes | None]:
         """The epochs alone."""
         try:
-            return revocation.from_cache(await self._cache.get_many(revocation.cache_keys(identity)))
+            return await self._cache.get_many(revocation.cache_keys(identity))
         except CacheUnavailable:
-            return Epochs(complete=False, void_until=None)
+            return ()
 
     async def stored(self, place: Place) -> Stored:
         """The grant and its current token, read once for all who ask at the moment.

@@ -1,9 +1,9 @@
-"""Taking rights back: in the database first, which is the truth, then in the cache, so that it holds at once."""
+"""Taking rights back: in the database first, which is the truth, then in the cache, to hold at once."""
 
 import secrets
 from datetime import datetime
 
-from shared.cache_keys import TOMBSTONE, epoch_key, epoch_value, epoch_version, token_key
+from shared.cache_keys import REVOKED_SECONDS, TOMBSTONE, epoch_key, epoch_value, epoch_version, token_key
 from shared.messages import EventType, LifecycleEvent
 from shared.model import AgentName, Grant, Revocation, RevocationKind
 from shared.ports import Cache, Store
@@ -26,7 +26,7 @@ async def revoke_subject(
 ) -> None:
     """Every vault token of the subject issued up to now is void. Raises: as `revoke_agent`."""
     await store.revocations.add(Revocation(kind=kind, subject=subject, revoked_at=now))
-    await cache.put_if_newer(epoch_key(kind, subject), epoch_version(now), epoch_value(now), None)
+    await cache.put_if_newer(epoch_key(kind, subject), epoch_version(now), epoch_value(now), REVOKED_SECONDS)
 
 
 async def revoke_grant(store: Store, cache: Cache, grant: Grant, now: datetime) -> Grant | None:
@@ -45,5 +45,5 @@ async def revoke_grant(store: Store, cache: Cache, grant: Grant, now: datetime) 
     revoked = await store.grants.revoke(grant.id, now, [event])
     if revoked is not None:
         key = token_key(revoked.service, revoked.owner)
-        await cache.put_if_newer(key, revoked.generation, TOMBSTONE, None)
+        await cache.put_if_newer(key, revoked.generation, TOMBSTONE, REVOKED_SECONDS)
     return revoked

@@ -5,8 +5,8 @@ from typing import Final
 
 from shared.model import Owner, RevocationKind, ServiceName
 
-#: There once every revocation that still matters has been written: without it, absence proves nothing.
-EPOCHS_READY_KEY: Final = "epoch:ready"
+#: Seconds that an epoch or a tombstone stays: longer than any vault token or refresh in flight.
+REVOKED_SECONDS: Final = 86_400.0
 #: A token's place after its grant was revoked: newer than any token, and none itself.
 TOMBSTONE: Final = b""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -191,6 +191,9 @@ class GrantStore(Protocol):
         """State `revoked`, generation + 1, credential and token wiped, nothing due. None: no such grant, or
         revoked already."""
 
+    async def revoked_since(self, moment: datetime) -> list[Grant]:
+        """Grants that were revoked at the moment or later, and still are."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:

@@ -11,11 +11,11 @@ from shared.ports import Ack, Bus, Cache, Clock, Delivery, Settlement, Store
 from shared.topology import DEAD_QUEUE
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
-from workers.epochs import Epochs
 from workers.outage import Outage
+from workers.revocations import Revocations
 from workers.takeover import Takeover
 
-EPOCHS_SECONDS: Final = 0.5
+REVOCATIONS_SECONDS: Final = 0.5
 OUTBOX_SECONDS: Final = 5.0
 TAKEOVER_SECONDS: Final = 10.0
 PURGE_SECONDS: Final = 3600.0
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Janitor:
-    """Finishes what others left: unsent events, orphaned intents, dead letters, lost epochs, old rows."""
+    """Finishes what others left: unsent events, orphaned intents, dead letters, revocations, old rows."""
 
     def __init__(self, store: Store, bus: Bus, cache: Cache, clock: Clock, name: str) -> None:
         self._store = store
@@ -37,13 +37,13 @@ class Janitor:
         self._announcements = Announcements(store.outbox, bus)
         self._audit = AuditTrail(store.audit, clock, name)
         self._takeover = Takeover(store, self._announcements, self._audit, clock)
-        self._epochs = Epochs(store.revocations, cache, clock)
+        self._revocations = Revocations(store, cache, clock)
 
     async def run(self) -> None:
         """Work until cancelled; no chore waits for another."""
         await self._bus.consume(DEAD_QUEUE, self._bury, prefetch=DEAD_PREFETCH)
         async with asyncio.TaskGroup() as chores:
-            chores.create_task(_every(EPOCHS_SECONDS, "writing revocation epochs", self._epochs.write))
+            chores.create_task(_every(REVOCATIONS_SECONDS, "carrying revocations", self._revocations.carry))
             chores.create_task(_every(OUTBOX_SECONDS, "publishing left events", self.empty_outbox))
             chores.create_task(_every(TAKEOVER_SECONDS, "taking intents over", self._takeover.run))
             chores.create_task(_every(PURGE_SECONDS, "purging", self.purge))

@@ -12,6 +12,8 @@ from pathlib import Path
 from dispenser import connect_ticket
 from dispenser.catalogue_view import CatalogueView
 from dispenser.dispense import Dispenser
+from dispenser.polling import polled
+from dispenser.revocation_view import RevocationView
 from dispenser.wiring import keyfile
 from shared.adapters.amqp_bus import AmqpBus
 from shared.adapters.audit_journal import FileAuditJournal
@@ -78,8 +80,11 @@ class Desk:
 @asynccontextmanager
 async def desk(world: World) -> AsyncIterator[Desk]:
     """A request path with its catalogue and its audit journal. Raises: StoreUnavailable, AuditUnavailable."""
+    catalogue = CatalogueView(world.store.catalogue)
+    revocations = RevocationView(world.store.revocations, world.clock)
     async with (
-        CatalogueView(world.store.catalogue) as catalogue,
+        polled(catalogue.look, "catalogue"),
+        polled(revocations.look, "revocations"),
         FileAuditJournal(journal_folder(world.settings), world.name) as journal,
     ):
         dispenser = Dispenser(
@@ -88,6 +93,7 @@ async def desk(world: World) -> AsyncIterator[Desk]:
             bus=world.bus,
             keys=world.keys,
             catalogue=catalogue,
+            revocations=revocations,
             journal=journal,
             clock=world.clock,
             vault=world.settings.vault_name,

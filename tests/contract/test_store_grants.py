@@ -130,6 +130,14 @@ async def test_a_revoked_grant_keeps_no_secret_and_is_never_due(store: Store) ->
     assert await written_events(store) == [event]
 
 
+async def test_revoked_grants_are_found_by_when_they_were_revoked(store: Store) -> None:
+    grant = await granted(store)
+    assert await store.grants.revoked_since(NOW) == []
+    revoked = await store.grants.revoke(grant.id, later(1), [])
+    assert await store.grants.revoked_since(later(1)) == [revoked]
+    assert await store.grants.revoked_since(later(2)) == []
+
+
 async def test_a_grant_is_revoked_once(store: Store) -> None:
     grant = await granted(store)
     revoked = await store.grants.revoke(grant.id, NOW, [an_event()])

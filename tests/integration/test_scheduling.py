@@ -8,16 +8,16 @@ from integration.refreshing import Vault
 
 from dispenser.testing import Emulator
 from dispenser.testing.faults import Hang
-from shared.cache_keys import EPOCHS_READY_KEY, epoch_key, epoch_moment
+from shared.cache_keys import TOMBSTONE, epoch_key, epoch_moment, token_key
 from shared.errors import BusUnavailable
-from shared.model import GrantState, OnReuse, Revocation, RevocationKind, Rotation
+from shared.model import Grant, GrantState, OnReuse, Revocation, RevocationKind, Rotation
 from shared.ports import Outgoing
 from shared.topology import DEAD_QUEUE, REFRESH_EXCHANGE, URGENT_KEY
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
 from workers.decision import LEASE_SECONDS
-from workers.epochs import READY_SECONDS, Epochs
 from workers.janitor import OUTBOX_AGE_SECONDS, Janitor
+from workers.revocations import Revocations
 from workers.scheduler import ANNOUNCED_SECONDS, Scheduler
 from workers.takeover import WATCHED_SECONDS, Takeover
 
@@ -126,22 +126,37 @@ async def test_an_answer_that_comes_back_after_a_takeover_is_applied(vault: Vaul
     assert vault.events[-1] == "credential.recovered"
 
 
-async def test_epochs_come_back_after_the_cache_lost_them_and_the_marker_comes_last(vault: Vault):
-    revoked_at = vault.clock()
-    revocation = Revocation(kind=RevocationKind.AGENT, subject="tracker", revoked_at=revoked_at)
+async def connected(vault: Vault) -> Grant:
+    await vault.declare()
+    await vault.refresher()
+    await vault.connect()
+    return await vault.grant()
+
+
+async def test_what_was_revoked_is_brought_to_a_cache_that_missed_it(vault: Vault):
+    revocation = Revocation(kind=RevocationKind.AGENT, subject="tracker", revoked_at=vault.clock())
     await vault.store.revocations.add(revocation)
-    epochs = Epochs(vault.store.revocations, vault.cache, vault.clock)
-    await epochs.write()
-    vault.cache.flush()
-    await epochs.write()
-    key = epoch_key(RevocationKind.AGENT, "tracker")
-    ready, epoch = await vault.cache.get_many([EPOCHS_READY_KEY, key])
-    assert ready is not None
+    grant = await connected(vault)
+    await vault.store.grants.revoke(grant.id, vault.clock(), [])
+
+    await Revocations(vault.store, vault.cache, vault.clock).carry()
+
+    keys = [epoch_key(RevocationKind.AGENT, "tracker"), token_key(grant.service, grant.owner)]
+    epoch, token = await vault.cache.get_many(keys)
     assert epoch is not None
-    assert epoch_moment(epoch) == revoked_at
-    vault.clock.advance(READY_SECONDS + 1)
-    ready, epoch = await vault.cache.get_many([EPOCHS_READY_KEY, key])
-    assert (ready, epoch is None) == (None, False)
+    assert epoch_moment(epoch) == revocation.revoked_at
+    assert token == TOMBSTONE
+
+
+async def test_a_revoked_grant_that_was_connected_anew_keeps_its_new_token(vault: Vault):
+    grant = await connected(vault)
+    await vault.store.grants.revoke(grant.id, vault.clock(), [])
+    newer = b"of a later generation"
+    await vault.cache.put_if_newer(token_key(grant.service, grant.owner), grant.generation + 2, newer, None)
+
+    await Revocations(vault.store, vault.cache, vault.clock).carry()
+
+    assert await vault.cache.get_many([token_key(grant.service, grant.owner)]) == [newer]
 
 
 async def test_events_that_the_bus_did_not_take_are_published_later(

@@ -71,6 +71,12 @@ class SqlGrants:
             await put_events(self._database, connection, events, now)
         return noun_of(Grant, row)
 
+    async def revoked_since(self, moment: datetime) -> list[Grant]:
+        """Grants that were revoked at the moment or later, and still are."""
+        query = select(grants).where(grants.c.state == GrantState.REVOKED, grants.c.updated_at >= moment)
+        async with self._database.reading() as connection:
+            return [noun_of(Grant, row) for row in (await connection.execute(query)).mappings()]
+
     async def _one(self, *conditions: ColumnElement[bool]) -> Grant | None:
         async with self._database.reading() as connection:
             row = (await connection.execute(select(grants).where(*conditions))).mappings().one_or_none()

@@ -4,7 +4,11 @@ SERVICES = ("time-tracker", "slack-post", "calendar-read")
 
 
 def declared(
-    *, authorization_url: str, token_url: str, client_id: str, redirect_uri: str = "http://127.0.0.1:8765/callback"
+    *,
+    authorization_url: str,
+    token_url: str,
+    client_id: str,
+    redirect_uri: str = "http://127.0.0.1:8765/callback",
 ) -> str:
     """A strict provider, three services, two agents that may have them and one that may not."""
     return f"""

@@ -47,7 +47,9 @@ class Process:
             )
         ready = next(text for name, text in READY.items() if " ".join(self.arguments).startswith(name))
         wanted = int(self.arguments[-1]) if "--processes" in self.arguments else 1
-        came = wait_until(lambda: self._said(offset).count(ready) >= wanted or self._process.poll() is not None)
+        came = wait_until(
+            lambda: self._said(offset).count(ready) >= wanted or self._process.poll() is not None
+        )
         assert came and self._process.poll() is None, self._said(offset)[-2000:]
 
     @property
@@ -131,7 +133,9 @@ class Installation:
 
     def outlive_token(self, service: str, owner: str) -> None:
         """Return once the grant's token has ended."""
-        ends = datetime.fromisoformat(self.shown("grant", "show", service, "--owner", owner)["token_expires_at"])
+        ends = datetime.fromisoformat(
+            self.shown("grant", "show", service, "--owner", owner)["token_expires_at"]
+        )
         assert wait_until(lambda: datetime.now(UTC) > ends)
 
     def close(self) -> None:

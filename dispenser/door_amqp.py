@@ -2,21 +2,26 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 import structlog
 
+from dispenser import replies
 from dispenser.dispense import Dispenser
 from dispenser.protocol import (
     DEFAULT_DEADLINE_SECONDS,
+    MAX_CALLS,
+    Call,
     Code,
     MalformedFrame,
+    RenewCall,
     Reply,
     Request,
     decode_request,
     encode_replies,
 )
+from dispenser.vault_token import Identity
 from shared import topology
 from shared.ports import Ack, Bus, Delivery, Settlement
 
@@ -26,6 +31,7 @@ PREFETCH: Final = 100
 MAX_CORRELATION_ID: Final = 64
 #: A reply is dropped by the broker when nobody has taken it after so many seconds.
 REPLY_LIFE_SECONDS: Final = 30.0
+DEFECT: Final = "The vault has a fault of its own; its log says more."
 log = structlog.get_logger()
 
 
@@ -60,15 +66,17 @@ class AmqpDoor:
         if not addressed_to_sender(delivery):
             log.warning("Request refused: its reply address is not its sender's", user=delivery.user_id)
             return Ack()
-        async for replies in self._replies(delivery):
-            await self._send(delivery, replies)
+        async for answers in self._replies(delivery):
+            await self._send(delivery, answers)
         return Ack()
 
     async def _replies(self, delivery: Delivery) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
         try:
             request = decode_request(delivery.body)
         except MalformedFrame as error:
-            yield [(0, Reply(code=Code.INVALID_REQUEST, reason=str(error)))]
+            refusal = Reply(code=Code.INVALID_REQUEST, reason=str(error))
+            # Nobody can tell how many calls it holds: the refusal is for each it may hold.
+            yield [(index, refusal) for index in range(MAX_CALLS)]
             return
         identity = await self._dispenser.authenticate(request.vault_token)
         if isinstance(identity, Reply):
@@ -76,22 +84,41 @@ class AmqpDoor:
             return
         deadline_seconds = _deadline_seconds(request, delivery)
         tasks = [
-            asyncio.create_task(
-                self._dispenser.answer(
-                    identity, call, request_id=request.id, door=DOOR, deadline_seconds=deadline_seconds
-                )
-            )
+            asyncio.create_task(self._answer(identity, call, request.id, deadline_seconds))
             for call in request.calls
         ]
         async for finished in _as_they_finish(tasks):
             yield [(index, tasks[index].result()) for index in finished]
 
-    async def _send(self, delivery: Delivery, replies: Sequence[tuple[int, Reply]]) -> None:
-        if delivery.reply_to is None or delivery.correlation_id is None:  # pragma: no cover - checked above
-            return
-        await self._bus.reply(
-            delivery.reply_to, delivery.correlation_id, encode_replies(replies), REPLY_LIFE_SECONDS
-        )
+    async def _answer(
+        self, identity: Identity, call: Call, request_id: str, deadline_seconds: float
+    ) -> Reply:
+        try:
+            return await self._dispenser.answer(
+                identity, call, request_id=request_id, door=DOOR, deadline_seconds=deadline_seconds
+            )
+        except Exception as error:
+            # A request that meets a defect must not come back from the queue to meet it again, for ever.
+            log.exception("A request met a defect", kind=type(error).__name__)
+            return replies.overloaded(call.service if not isinstance(call, RenewCall) else "", DEFECT)
+
+    async def _send(self, delivery: Delivery, answers: Sequence[tuple[int, Reply]]) -> None:
+        for body in _bodies(answers):
+            await self._bus.reply(
+                str(delivery.reply_to), str(delivery.correlation_id), body, REPLY_LIFE_SECONDS
+            )
+
+
+def _bodies(answers: Sequence[tuple[int, Reply]]) -> Iterator[bytes]:
+    """As few frames as the answers fit into."""
+    try:
+        yield encode_replies(answers)
+    except MalformedFrame:
+        if len(answers) == 1:
+            raise
+        middle = len(answers) // 2
+        yield from _bodies(answers[:middle])
+        yield from _bodies(answers[middle:])
 
 
 async def _as_they_finish(tasks: Sequence[asyncio.Task[Reply]]) -> AsyncIterator[list[int]]:

@@ -50,7 +50,8 @@ class Process:
         came = wait_until(
             lambda: self._said(offset).count(ready) >= wanted or self._process.poll() is not None
         )
-        assert came and self._process.poll() is None, self._said(offset)[-2000:]
+        assert came, self._said(offset)[-2000:]
+        assert self._process.poll() is None, self._said(offset)[-2000:]
 
     @property
     def log(self) -> str:

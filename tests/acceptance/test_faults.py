@@ -51,7 +51,7 @@ class Scene:
         assert (self.provider.reuses, self.provider.overlaps) == (0, 0)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - the emulator is in a thread of its own
             await asyncio.sleep(0.05)
 
 

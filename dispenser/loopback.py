@@ -1,4 +1,4 @@
-"""Where the provider sends an owner back to `dispenser connect`: one address of this machine, for one answer."""
+"""Where the provider sends an owner back to `dispenser connect`: one local address, for one answer."""
 
 import asyncio
 import hmac
@@ -28,7 +28,7 @@ _Receiver = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 
 class PortTaken(VaultError):
-    """The port of the provider's redirect_uri is in use here. End the program that has it, and begin again."""
+    """The port of the provider's redirect_uri is in use. End the program that has it, and begin again."""
 
     code = "port_taken"
     retryable = True
@@ -36,7 +36,7 @@ class PortTaken(VaultError):
 
 @asynccontextmanager
 async def listening(redirect_uri: str, state: str) -> AsyncIterator[Awaitable[Mapping[str, str]]]:
-    """Listen at a loopback `redirect_uri` (RFC 8252 §7.3); await what it yields for the callback's parameters.
+    """Listen at a loopback `redirect_uri` (RFC 8252 §7.3); await what it yields for the parameters.
 
     Whatever comes to another path or without the right `state` is answered and passed over.
     Raises: PortTaken, ValueError for an address that is not http on loopback.
@@ -81,7 +81,7 @@ async def _serve(receive: _Receiver, address: SplitResult) -> asyncio.Server:
         )
     except OSError as error:
         raise PortTaken(
-            f"Port {address.port or HTTP_PORT} of this machine cannot be listened on ({error.strerror}): end the "
+            f"Nobody can listen on port {address.port or HTTP_PORT} of this machine ({error.strerror}): end the "
             "program that has it, or declare another redirect_uri."
         ) from error
 

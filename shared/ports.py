@@ -180,6 +180,9 @@ class GrantStore(Protocol):
         self, *, service: ServiceName | None = None, owner: Owner | None = None
     ) -> list[Grant]: ...
 
+    async def count(self) -> Mapping[GrantState, int]:
+        """How many there are, by state; states that no grant is in are left out."""
+
     async def claim_due(self, now: datetime, announced_until: datetime, limit: int) -> list[Grant]:
         """Grants whose `refresh_at` has come, in a refreshable state, not announced by another scheduler;
         marks them announced. On PostgreSQL `FOR UPDATE SKIP LOCKED`, so that schedulers do not wait for

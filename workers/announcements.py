@@ -23,7 +23,7 @@ class Announcements:
     async def publish(self, events: Sequence[LifecycleEvent]) -> None:
         """Publish events that are in the outbox. Raises: BusUnavailable, QueueFull, Unroutable,
         StoreUnavailable; they stay in the outbox then."""
-        await asyncio.gather(*(self._bus.publish(_outgoing(event)) for event in events))
+        await asyncio.gather(*(self._bus.publish(outgoing(event)) for event in events))
         await self._outbox.sent([event.id for event in events])
 
     async def attempt(self, events: Sequence[LifecycleEvent]) -> None:
@@ -34,7 +34,8 @@ class Announcements:
             log.warning("Lifecycle events wait in the outbox", count=len(events), code=error.code)
 
 
-def _outgoing(event: LifecycleEvent) -> Outgoing:
+def outgoing(event: LifecycleEvent) -> Outgoing:
+    """A lifecycle event as a CloudEvent on the bus."""
     return Outgoing(
         exchange=EVENTS_EXCHANGE,
         routing_key=event.type.value,

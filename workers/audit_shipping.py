@@ -1,7 +1,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,22 +16,22 @@ PAUSE_SECONDS: Final = 0.5
 JOURNALS: Final = "*.jsonl"
 log = structlog.get_logger()
 
-Append = Callable[[Sequence[AuditRecord]], Awaitable[None]]
+Deliver = Callable[[Sequence[AuditRecord]], Awaitable[None]]
 
 
 class AuditShipping:
-    """Carries the journals of a folder into the audit's index.
+    """Carries the journals of a folder to where the audit is kept.
 
-    Appending is idempotent by writer and sequence, so a crash between the index and the mark repeats a batch
-    and doubles nothing. A journal is removed once it is shipped whole and its writer has gone.
+    Delivery may be repeated, so a crash between it and the mark doubles nothing. A journal is removed once it
+    is shipped whole and its writer has gone.
     """
 
-    def __init__(self, folder: Path, append: Append) -> None:
+    def __init__(self, folder: Path, deliver: Deliver) -> None:
         self._folder = folder
-        self._append = append
+        self._deliver = deliver
 
     async def run(self) -> None:
-        """Ship until cancelled; a database that is down delays and loses nothing."""
+        """Ship until cancelled; a database or broker that is down delays and loses nothing."""
         reachable = True
         while True:
             try:
@@ -39,21 +39,25 @@ class AuditShipping:
                 reachable = True
             except VaultError as error:
                 if reachable:
-                    log.warning("Audit records wait for the database", code=error.code)
+                    log.warning("Audit records wait", code=error.code)
                 reachable = False
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def ship(self) -> int:
-        """Ship all that lies there now and return how many records. Raises: StoreUnavailable."""
+        """Ship all that lies there now and return how many records. Raises: what delivering does."""
         return sum([await self._ship_journal(path) for path in _journals(self._folder)])
+
+    def unshipped(self) -> list[AuditRecord]:
+        """What lies there and has not been shipped yet, left where it is."""
+        return [record for path in _journals(self._folder) for record in _rest(path)]
 
     async def _ship_journal(self, path: Path) -> int:
         mark, shipped = path.with_suffix(".shipped"), 0
         left_by_writer = _left_by_writer(path)
         offset = _read_mark(mark)
         while lines := _whole_lines(path, offset):
-            records = [record for line in lines.splitlines() if (record := _record(line, path)) is not None]
-            await self._append(records)
+            records = _records(lines, path)
+            await self._deliver(records)
             offset, shipped = offset + len(lines), shipped + len(records)
             _write_mark(mark, offset)
         if left_by_writer:
@@ -78,6 +82,17 @@ def _whole_lines(path: Path, offset: int) -> bytes:
     except FileNotFoundError:  # another shipper has finished it
         return b""
     return chunk[: chunk.rfind(b"\n") + 1]
+
+
+def _rest(path: Path) -> Iterator[AuditRecord]:
+    offset = _read_mark(path.with_suffix(".shipped"))
+    while lines := _whole_lines(path, offset):
+        yield from _records(lines, path)
+        offset += len(lines)
+
+
+def _records(lines: bytes, path: Path) -> list[AuditRecord]:
+    return [record for line in lines.splitlines() if (record := _record(line, path)) is not None]
 
 
 def _record(line: bytes, path: Path) -> AuditRecord | None:

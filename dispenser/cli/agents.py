@@ -87,12 +87,15 @@ async def _minted(name: AgentName, owner: Owner, session: SessionId, ttl_seconds
         return mint(at.keys, identity, vault=at.settings.vault_name)
 
 
-async def _revoked(name: AgentName, session: str) -> None:
+async def _revoked(name: AgentName, session: str) -> str:
     async with opened() as at:
-        if session:
-            await revoke_subject(at.store, at.cache, RevocationKind.SESSION, session, at.clock())
-        elif not await revoke_agent(at.store, at.cache, name, at.clock()):
+        if not name:
+            kind = RevocationKind.SESSION if session else RevocationKind.ALL
+            await revoke_subject(at.store, at.cache, kind, session, at.clock())
+            return f"session {session}" if session else "every vault token"
+        if not await revoke_agent(at.store, at.cache, name, at.clock()):
             raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
+        return f"agent {name}"
 
 
 async def _restored(name: AgentName) -> None:

@@ -61,9 +61,25 @@ async def _records(
     agent: str | None, service: str | None, owner: str | None, since: datetime | None, limit: int
 ) -> list[AuditRecord]:
     async with opened() as at:
-        # What this machine's dispensers have written belongs to the answer, shipped yet or not.
-        await AuditShipping(journal_folder(at.settings), at.store.audit.append).ship()
-        return await at.store.audit.query(agent=agent, service=service, owner=owner, since=since, limit=limit)
+        indexed = await at.store.audit.query(
+            agent=agent, service=service, owner=owner, since=since, limit=limit
+        )
+        # What this machine's dispensers have written belongs to the answer before it is shipped, too.
+        fresh = AuditShipping(journal_folder(at.settings), at.store.audit.append).unshipped()
+    wanted = [record for record in fresh if _matches(record, agent, service, owner, since)]
+    found = {(record.writer, record.sequence): record for record in [*indexed, *wanted]}
+    return sorted(found.values(), key=lambda record: record.at, reverse=True)[:limit]
+
+
+def _matches(
+    record: AuditRecord, agent: str | None, service: str | None, owner: str | None, since: datetime | None
+) -> bool:
+    return (
+        agent in (None, record.agent)
+        and service in (None, record.service)
+        and owner in (None, record.owner)
+        and (since is None or record.at >= since)
+    )
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -13,6 +13,7 @@ from dispenser.door_amqp import AmqpDoor
 from dispenser.wiring.process import Stop, until_reachable
 from dispenser.wiring.world import Desk, World, desk, journal_folder
 from shared.adapters.provider_http import HttpxProviderHttp
+from workers.audit_delivery import AuditDelivery
 from workers.audit_shipping import AuditShipping
 from workers.janitor import Janitor
 from workers.refresher import Refresher
@@ -128,7 +129,7 @@ async def scheduling(world: World) -> AsyncIterator[None]:
 async def tidying(world: World) -> AsyncIterator[None]:
     """A janitor at work, and the audit on its way."""
     worker = Janitor(store=world.store, bus=world.bus, cache=world.cache, clock=world.clock, name=world.name)
-    shipping = AuditShipping(journal_folder(world.settings), world.store.audit.append)
+    shipping = AuditShipping(journal_folder(world.settings), AuditDelivery(world.store.audit, world.bus))
     async with _running(worker.run()), _running(shipping.run()):
         yield
 

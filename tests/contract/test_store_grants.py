@@ -130,6 +130,14 @@ async def test_a_revoked_grant_keeps_no_secret_and_is_never_due(store: Store) ->
     assert await written_events(store) == [event]
 
 
+async def test_grants_are_counted_by_state(store: Store) -> None:
+    assert await store.grants.count() == {}
+    revoked = await granted(store)
+    await store.grants.revoke(revoked.id, NOW, [])
+    await granted(store, id=GrantId("another"), owner=Owner("grace"))
+    assert await store.grants.count() == {GrantState.REVOKED: 1, GrantState.ACTIVE: 1}
+
+
 async def test_revoked_grants_are_found_by_when_they_were_revoked(store: Store) -> None:
     grant = await granted(store)
     assert await store.grants.revoked_since(NOW) == []

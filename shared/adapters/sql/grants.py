@@ -1,7 +1,7 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from shared.adapters.sql.columns import noun_of
 from shared.adapters.sql.engine import Database
@@ -34,6 +34,12 @@ class SqlGrants:
             query = query.where(grants.c.owner == owner)
         async with self._database.reading() as connection:
             return [noun_of(Grant, row) for row in (await connection.execute(query)).mappings()]
+
+    async def count(self) -> Mapping[GrantState, int]:
+        """How many there are, by state."""
+        query = select(grants.c.state, func.count()).group_by(grants.c.state)
+        async with self._database.reading() as connection:
+            return {GrantState(state): number for state, number in await connection.execute(query)}
 
     async def claim_due(self, now: datetime, announced_until: datetime, limit: int) -> list[Grant]:
         """Grants to refresh now that no other scheduler has announced, oldest first; marks them announced."""

@@ -81,8 +81,8 @@ async def _serve(receive: _Receiver, address: SplitResult) -> asyncio.Server:
         )
     except OSError as error:
         raise PortTaken(
-            f"Nobody can listen on port {address.port or HTTP_PORT} of this machine ({error.strerror}): end the "
-            "program that has it, or declare another redirect_uri."
+            f"Nobody can listen on port {address.port or HTTP_PORT} here ({error.strerror}): end the program "
+            "that has it, or declare another redirect_uri."
         ) from error
 
 

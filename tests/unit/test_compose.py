@@ -16,7 +16,7 @@ _REQUIRED = re.compile(r"\$\{\w+:\?[^}]+\}")
 _PASSWORD_IN_URL = re.compile(r"://[^/@:]*:(.+)@")
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - {"init"})
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"init"}))
 def test_every_service_that_stays_has_a_health_check(name):
     assert SERVICES[name]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
 

@@ -53,5 +53,5 @@ def run() -> None:
         code = exit_code(error)
         if code is None:
             raise
-        aside.print(explanation(error), style="red", markup=False)
+        aside.print(explanation(error), style="red", markup=False, soft_wrap=True)
         sys.exit(code)

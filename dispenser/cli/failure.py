@@ -42,9 +42,9 @@ def exit_code(error: Exception) -> Exit | None:
 
 
 def explanation(error: Exception) -> str:
-    """What happened, and what the error's kind means the operator should do next."""
+    """What happened, and what an error's kind means the operator should do next."""
     said = str(error)
-    meaning = type(error).__doc__ if isinstance(error, VaultError | ClientError) else None
+    meaning = type(error).__doc__ if isinstance(error, VaultError) else None
     first = (meaning or "").strip().splitlines()[:1]
     lines = [said, *first] if said and said != "".join(first) else first or [said]
     return "\n".join(line for line in lines if line)

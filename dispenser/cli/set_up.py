@@ -145,6 +145,6 @@ def _report(findings: list[diagnosis.Finding], *, as_json: bool) -> None:
     else:
         for finding in findings:
             mark = "[green]✓[/green]" if finding.ok else "[red]✗[/red]"
-            screen.print(f"{mark} [bold]{finding.part}[/bold]  {finding.says}")
+            screen.print(f"{mark} [bold]{finding.part}[/bold]  {finding.says}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(Exit.WORLD)

@@ -103,4 +103,5 @@ async def _answer(writer: asyncio.StreamWriter, *, received: bool) -> None:
     with suppress(ConnectionError):
         writer.write(head.encode() + body)
         await writer.drain()
-    writer.close()
+        writer.close()
+        await writer.wait_closed()

@@ -37,7 +37,15 @@ class Line:
             await asyncio.wait(self._carriers)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        if self._server is None:  # cut meanwhile
+            writer.transport.abort()
+            far_writer.transport.abort()
+            return
         there = asyncio.create_task(_pump(reader, far_writer, None))
         back = asyncio.create_task(_pump(far_reader, writer, self.answers))
         for carrier in (there, back):

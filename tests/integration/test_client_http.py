@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from integration.silence import silent
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -214,15 +215,10 @@ async def test_a_gateway_that_is_down_is_told_at_the_deadline_and_one_that_comes
             assert (await waiting).value == "token-1"
 
 
-async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read()  # until the client hangs up
-    writer.close()
-
-
 @asynccontextmanager
 async def silence() -> AsyncIterator[str]:
     """A server that takes requests and says nothing."""
-    async with await asyncio.start_server(_silent, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from integration.silence import silent
 
 from shared.adapters import provider_http
 from shared.adapters.provider_http import LONGEST_BODY_BYTES, HttpxProviderHttp
@@ -17,10 +18,13 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(left.pop(0))
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        try:
+            writer.write(left.pop(0))
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+        finally:
+            writer.transport.abort()  # also where the test ends first
 
     server = await asyncio.start_server(respond, "127.0.0.1", 0)
     async with server:
@@ -101,10 +105,6 @@ async def test_the_longest_answer_is_read_whole():
 
 async def test_a_provider_that_takes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(provider_http, "TOTAL_SECONDS", 0.05)
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from integration.silence import silent
 from redis.asyncio import Redis
 from services.server import Server
 
@@ -60,11 +61,7 @@ async def test_a_server_that_is_down_is_unavailable(redis_server: Server, scheme
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_unavailable():
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(say_nothing, "127.0.0.1") as server:
+    async with await asyncio.start_server(silent, "127.0.0.1") as server:
         host, port = server.sockets[0].getsockname()
         cache = RedisCache.open(f"redis://{host}:{port}/0")
         with pytest.raises(CacheUnavailable, match="Timeout"):

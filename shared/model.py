@@ -132,9 +132,9 @@ class ProviderSecrets:
     """What of a provider is sealed to the refreshers' key. Opened in a refresher only."""
 
     #: In order of preference: several while one is being replaced.
-    client_secrets: tuple[str, ...] = ()
+    client_secrets: tuple[str, ...] = field(default=(), repr=False)
     #: PEM, for `private_key_jwt` and JWT bearer assertions.
-    private_key: str | None = None
+    private_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

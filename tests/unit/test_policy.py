@@ -1,0 +1,166 @@
+"""Denied unless a policy allows it; a deny wins, and the order of policies says nothing."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispenser.policy import Allowed, Denied, Query, evaluate
+from shared.model import AgentName, Effect, Owner, Policy, ServiceName
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+QUERY = Query(
+    agent=AgentName("tracker"),
+    session_owner=Owner("ada"),
+    service=ServiceName("slack-post"),
+    owner=Owner("ada"),
+    scopes=frozenset({"chat:write"}),
+    min_ttl_seconds=60.0,
+)
+
+
+def policy(effect: Effect = Effect.ALLOW, **changes: object) -> Policy:
+    values = {"name": "p", "agents": ("tracker",), "services": ("slack-post",), "owners": ("$session",)}
+    return Policy(effect=effect, **values | changes)  # type: ignore[arg-type]
+
+
+def test_without_a_policy_everything_is_denied() -> None:
+    assert evaluate([], QUERY, NOW) == Denied(reason="No policy allows it.")
+
+
+def test_a_policy_that_matches_allows() -> None:
+    assert evaluate([policy()], QUERY, NOW) == Allowed(policy="p", max_ttl_seconds=None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"agents": ("summarizer",)},
+        {"services": ("time-*",)},
+        {"owners": ("grace",)},
+        {"scopes": ("chat:read",)},
+        {"max_ttl_seconds": 59},
+        {"not_before": NOW + timedelta(seconds=1)},
+        {"expires_at": NOW},
+    ],
+)
+def test_a_policy_about_something_else_allows_nothing(changes: dict[str, object]) -> None:
+    assert isinstance(evaluate([policy(**changes)], QUERY, NOW), Denied)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"agents": ("track*",)},
+        {"services": ("*",)},
+        {"owners": ("ada",)},
+        {"scopes": ("chat:write", "chat:read")},
+        {"max_ttl_seconds": 60},
+        {"not_before": NOW},
+        {"expires_at": NOW + timedelta(seconds=1)},
+    ],
+)
+def test_patterns_and_bounds_include_what_they_say(changes: dict[str, object]) -> None:
+    assert isinstance(evaluate([policy(**changes)], QUERY, NOW), Allowed)
+
+
+def test_the_sessions_owner_is_not_anybody_else() -> None:
+    assert isinstance(evaluate([policy()], replace(QUERY, owner=Owner("grace")), NOW), Denied)
+
+
+def test_a_denial_names_its_policy() -> None:
+    denied = evaluate([policy(), policy(Effect.DENY, name="no")], QUERY, NOW)
+    assert denied == Denied(reason="Policy no denies it.", policy="no")
+
+
+def test_a_denial_of_scopes_is_about_these_alone() -> None:
+    no_reading = policy(Effect.DENY, scopes=("chat:read",))
+    assert isinstance(evaluate([policy(), no_reading], QUERY, NOW), Allowed)
+    both = replace(QUERY, scopes=frozenset({"chat:write", "chat:read"}))
+    assert isinstance(evaluate([policy(), no_reading], both, NOW), Denied)
+
+
+def test_a_shortfall_is_told() -> None:
+    denied = evaluate([policy(scopes=())], QUERY, NOW)
+    assert denied == Denied(reason="Policy p does not allow the scopes chat:write.", policy="p")
+
+
+def test_the_longest_of_several_limits_counts() -> None:
+    policies = [policy(name="short", max_ttl_seconds=60), policy(name="long", max_ttl_seconds=600)]
+    assert evaluate(policies, QUERY, NOW) == Allowed(policy="long", max_ttl_seconds=600)
+
+
+NAMES = st.sampled_from(["a", "ab", "b", "a*", "*", "[ab]"])
+CONCRETE = st.sampled_from(["a", "ab", "b"])
+MOMENTS = st.none() | st.sampled_from([NOW - timedelta(1), NOW, NOW + timedelta(1)])
+SCOPES = st.sampled_from(["r", "w", "x"])
+POLICIES = st.lists(
+    st.builds(
+        Policy,
+        name=st.sampled_from(["p1", "p2", "p3"]),
+        effect=st.sampled_from(Effect),
+        agents=st.lists(NAMES, min_size=1, max_size=2).map(tuple),
+        services=st.lists(NAMES, min_size=1, max_size=2).map(tuple),
+        owners=st.lists(NAMES | st.just("$session"), min_size=1, max_size=2).map(tuple),
+        scopes=st.none() | st.lists(SCOPES, max_size=3).map(tuple),
+        max_ttl_seconds=st.none() | st.sampled_from([10, 100]),
+        not_before=MOMENTS,
+        expires_at=MOMENTS,
+    ),
+    max_size=5,
+)
+QUERIES = st.builds(
+    Query,
+    agent=CONCRETE,
+    session_owner=CONCRETE,
+    service=CONCRETE,
+    owner=CONCRETE,
+    scopes=st.frozensets(SCOPES),
+    min_ttl_seconds=st.sampled_from([0.0, 10.0, 50.0]),
+)
+
+
+def reference(policies: list[Policy], query: Query) -> bool:
+    """The rules once more, said in another way."""
+
+    def about(p: Policy) -> bool:
+        owners = {query.session_owner if o == "$session" else o for o in p.owners}
+        whose = query.owner in owners or any(fnmatchcase(query.owner, o) for o in p.owners if o != "$session")
+        begun = p.not_before is None or p.not_before <= NOW
+        over = p.expires_at is not None and p.expires_at <= NOW
+        who = any(fnmatchcase(query.agent, a) for a in p.agents)
+        what = any(fnmatchcase(query.service, s) for s in p.services)
+        return who and what and whose and begun and not over
+
+    denying = [p for p in policies if about(p) and p.effect is Effect.DENY]
+    if any(p.scopes is None or query.scopes.intersection(p.scopes) for p in denying):
+        return False
+    allowing = [p for p in policies if about(p) and p.effect is Effect.ALLOW]
+    return any(
+        (p.scopes is None or query.scopes.issubset(p.scopes))
+        and (p.max_ttl_seconds is None or p.max_ttl_seconds >= query.min_ttl_seconds)
+        for p in allowing
+    )
+
+
+@given(POLICIES, QUERIES)
+def test_it_agrees_with_an_independent_evaluator(policies: list[Policy], query: Query) -> None:
+    assert isinstance(evaluate(policies, query, NOW), Allowed) == reference(policies, query)
+
+
+@given(POLICIES, QUERIES, st.randoms(use_true_random=False))
+def test_the_order_says_nothing(policies: list[Policy], query: Query, random: object) -> None:
+    shuffled = list(policies)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    before, after = evaluate(policies, query, NOW), evaluate(shuffled, query, NOW)
+    assert type(before) is type(after)
+
+
+@given(POLICIES, QUERIES, st.integers(0, 4))
+def test_removing_a_permission_never_allows_more(policies: list[Policy], query: Query, place: int) -> None:
+    fewer = [p for i, p in enumerate(policies) if i != place or p.effect is Effect.DENY]
+    if isinstance(evaluate(fewer, query, NOW), Allowed):
+        assert isinstance(evaluate(policies, query, NOW), Allowed)

@@ -1,0 +1,139 @@
+"""A vault token says what it was made to say, and nothing that looks like one is taken for one."""
+
+import base64
+import hashlib
+import hmac
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from builders import KEYS, NOW, OTHER_KEYS, VAULT, a_vault_token, an_identity
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc import jwt
+from joserfc.jwk import OKPKey
+
+from dispenser.vault_token import (
+    MAX_CHARACTERS,
+    SKEW_SECONDS,
+    Identity,
+    InvalidVaultToken,
+    renewed,
+    verification_keys,
+    verify,
+)
+from shared.keyring import signing_public_pem
+
+KEY_ID = KEYS.primary_id("signing")
+
+
+def check(text: str, **changes: Any) -> Identity:
+    return verify(KEYS, text, **{"vault": VAULT, "now": NOW} | changes)
+
+
+def claims(text: str) -> dict[str, Any]:
+    return jwt.decode(text, verification_keys(KEYS), algorithms=["EdDSA"]).claims
+
+
+def signed(header: dict[str, Any] | None = None, **changes: Any) -> str:
+    """Our own signature under other claims; None leaves one out."""
+    made = claims(a_vault_token()) | changes
+    kept = {name: value for name, value in made.items() if value is not None}
+    key = OKPKey.import_key(KEYS.signing_private[KEY_ID])
+    return jwt.encode({"alg": "EdDSA", "kid": KEY_ID} | (header or {}), kept, key, algorithms=["EdDSA"])
+
+
+def test_it_says_who_was_put_in() -> None:
+    assert check(a_vault_token()) == an_identity()
+
+
+def test_rabbitmq_can_take_it_as_a_password() -> None:
+    made = claims(a_vault_token())
+    assert made["aud"] == ["rabbitmq", VAULT]
+    assert type(made["exp"]) is int
+    assert "client_id" not in made
+    assert made["scope"].split() == [
+        "rabbitmq.write:*/vault.rpc",
+        "rabbitmq.configure:*/vault.reply.tracker.*",
+        "rabbitmq.read:*/vault.reply.tracker.*",
+    ]
+    assert len(a_vault_token()) < MAX_CHARACTERS
+
+
+def test_a_renewed_one_differs_in_its_id_and_its_life_alone() -> None:
+    later = renewed(an_identity(), "token-2", NOW + timedelta(minutes=9), timedelta(minutes=15))
+    assert (later.agent, later.session, later.owner) == ("tracker", "session-1", "ada")
+    assert (later.token_id, later.expires_at) == ("token-2", NOW + timedelta(minutes=24))
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        (a_vault_token(OTHER_KEYS), {}),
+        (a_vault_token(), {"vault": "another"}),
+        (a_vault_token(), {"now": NOW + timedelta(minutes=15)}),
+        (a_vault_token(issued_at=NOW + timedelta(seconds=SKEW_SECONDS + 1)), {}),
+        (signed(aud=None), {}),
+        (signed(aud="rabbitmq"), {}),
+        (signed(aud=["rabbitmq"]), {}),
+        (signed(iss=None), {}),
+        (signed(iss="another"), {}),
+        (signed(exp=None), {}),
+        (signed(exp=NOW.timestamp() + 60.5), {}),
+        (signed(exp=10**30), {}),
+        (signed(iat=None), {}),
+        (signed(sub=None), {}),
+        (signed(sub=""), {}),
+        (signed(sub=7), {}),
+        (signed(sid=None), {}),
+        (signed(own=None), {}),
+        (signed(jti=None), {}),
+        (signed(header={"kid": "unknown"}), {}),
+        ("", {}),
+        ("x" * (MAX_CHARACTERS + 1), {}),
+        ("a.b.c", {}),
+    ],
+)
+def test_anything_else_is_refused(text: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidVaultToken):
+        check(text, **changes)
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "EdDSA", "RS256", "Ed25519"])
+def test_another_algorithm_is_not_taken_whatever_key_it_is_keyed_with(algorithm: str) -> None:
+    public = signing_public_pem(KEYS.signing_public[KEY_ID])
+    head = _part({"alg": algorithm, "kid": KEY_ID})
+    body = _part(claims(a_vault_token()))
+    mac = hmac.new(public, f"{head}.{body}".encode(), hashlib.sha256).digest()
+    for signature in ("", base64.urlsafe_b64encode(mac).rstrip(b"=").decode()):
+        with pytest.raises(InvalidVaultToken):
+            check(f"{head}.{body}.{signature}")
+
+
+@given(st.integers(0, len(a_vault_token()) - 1), st.characters(codec="ascii"))
+def test_one_character_changed_is_refused(place: int, character: str) -> None:
+    text = a_vault_token()
+    changed = text[:place] + character + text[place + 1 :]
+    try:
+        assert check(changed) == an_identity()  # base64 has spare bits in a last character
+    except InvalidVaultToken:
+        return
+    assert _decoded(changed) == _decoded(text)
+
+
+@given(
+    st.text(max_size=300) | st.binary(max_size=200).map(lambda raw: base64.urlsafe_b64encode(raw).decode())
+)
+def test_garbage_is_refused_and_never_repeated(garbage: str) -> None:
+    with pytest.raises(InvalidVaultToken) as refusal:
+        check(garbage)
+    assert len(garbage) < 4 or garbage not in str(refusal.value)
+
+
+def _part(value: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def _decoded(text: str) -> list[bytes]:
+    return [base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in text.split(".")]

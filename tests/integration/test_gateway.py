@@ -1,0 +1,417 @@
+"""The HTTP door on a real socket: every route, with real refreshers and an emulated provider behind it."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from acceptance.browser import Browser
+from builders import OTHER_KEYS, a_vault_token
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from dispenser.cli.embedded_vault import API_SCOPES, EmbeddedVault, embedded_vault
+from dispenser.cli.processes import listening
+from dispenser.http.problems import MEDIA_TYPE
+from dispenser.revoke import revoke_agent
+from dispenser.testing.behaviour import Behaviour
+from dispenser.testing.emulator import Emulator
+from dispenser.wiring.world import connect_url
+from shared.model import AgentName, Owner, ServiceName
+from shared.settings import Settings
+
+DECLARED = """
+agents:
+  tracker: {description: "may have what its owner has"}
+  intern: {description: "may have nothing"}
+policies:
+  - {name: trackers, effect: allow, agents: [tracker], services: ["*"], owners: ["$session"]}
+"""
+EXCHANGE = {
+    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+}
+
+
+class Gateway:
+    """The door, and who knocks at it."""
+
+    def __init__(self, vault: EmbeddedVault, http: httpx.AsyncClient) -> None:
+        self.vault = vault
+        self.http = http
+        self.provider = vault.provider
+        self.tracker = vault.agent_token("tracker", "ada", seconds=600)
+        self.intern = vault.agent_token("intern", "ada", seconds=600)
+
+    async def ask(
+        self, path: str = "time-tracker", *, token: str | None = None, agent: str = "tracker", **named: Any
+    ) -> httpx.Response:
+        url = f"/v1/agents/{agent}/credentials/{path}"
+        return await self.http.get(
+            url, headers=bearer(token or self.tracker) | named.pop("headers", {}), **named
+        )
+
+    async def put(
+        self, body: Any, *, service: str = "time-tracker", token: str | None = None
+    ) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = bearer(token or self.vault.admin_token) | {"Content-Type": "application/json"}
+        return await self.http.put(f"/v1/credentials/{service}?owner=ada", content=content, headers=headers)
+
+    def connect_path(self, service: str = "time-tracker", owner: str = "ada") -> str:
+        parts = urlsplit(connect_url(self.vault.world)(ServiceName(service), Owner(owner)))
+        return f"{parts.path}?{parts.query}"
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    """A problem document's status and code (RFC 9457)."""
+    assert response.headers["content-type"].startswith(MEDIA_TYPE), response.text
+    body = response.json()
+    assert body["status"] == response.status_code
+    assert body["detail"]
+    return response.status_code, body["code"]
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    door = listening("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{door.getsockname()[1]}"
+    settings = Settings(home=tmp_path, database_url=f"sqlite:///{tmp_path}/vault.db", public_url=address)
+    behaviour = Behaviour(access_token_seconds=600)
+    async with (
+        Emulator(behaviour, api_scopes=API_SCOPES) as provider,
+        embedded_vault(settings, provider, door, DECLARED) as vault,
+        httpx.AsyncClient(base_url=address, trust_env=False, timeout=40) as http,
+    ):
+        yield Gateway(vault, http)
+
+
+@pytest.fixture
+async def connected(gateway: Gateway) -> Gateway:
+    await gateway.vault.connect("time-tracker", "ada")
+    return gateway
+
+
+async def test_an_agent_gets_its_token(connected: Gateway) -> None:
+    response = await connected.ask(params={"min_ttl": 60, "scope": "tasks:write", "purpose": "digest"})
+    body = response.json()
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    assert (body["token_type"], body["scope"], body["service"], body["generation"]) == (
+        "Bearer",
+        "tasks:write",
+        "time-tracker",
+        1,
+    )
+    assert 590 < body["expires_in"] <= 600
+    assert body["expires_at"].endswith("Z")
+    api = await connected.http.get(
+        f"{connected.provider.api_url}/time-tracker", headers=bearer(body["access_token"])
+    )
+    assert api.status_code == 200
+
+
+async def test_each_refusal_is_a_problem_document_with_its_code(connected: Gateway) -> None:
+    refusals = {
+        (401, "unauthenticated"): await connected.http.get("/v1/agents/tracker/credentials/time-tracker"),
+        (403, "denied"): await connected.ask(agent="intern", token=connected.intern),
+        (404, "not_found"): await connected.ask("nothing"),
+        (409, "reauth_required"): await connected.ask("slack-post"),
+        (403, "insufficient_scope"): await connected.ask(params={"scope": "tasks:write tasks:read"}),
+        (409, "ttl_unavailable"): await connected.ask(params={"min_ttl": 700}),
+        (400, "invalid_request"): await connected.ask(params={"min_ttl": -1}),
+    }
+    assert {expected: problem(response) for expected, response in refusals.items()} == {
+        expected: expected for expected in refusals
+    }
+    assert refusals[401, "unauthenticated"].headers["www-authenticate"].startswith("Bearer")
+    assert refusals[403, "insufficient_scope"].json()["missing_scopes"] == ["tasks:read"]
+    assert "/v1/connect/slack-post?" in refusals[409, "reauth_required"].json()["connect_url"]
+
+
+async def test_without_rights_nothing_tells_what_exists(connected: Gateway) -> None:
+    one = await connected.ask("time-tracker", agent="intern", token=connected.intern)
+    other = await connected.ask("nothing", agent="intern", token=connected.intern)
+    assert one.json() | {"service": ""} == other.json() | {"service": ""}
+
+
+@pytest.mark.parametrize("token", ["garbage", a_vault_token(OTHER_KEYS), "ä", "x" * 5000])
+async def test_a_token_that_is_not_ours_is_refused(connected: Gateway, token: str) -> None:
+    headers = [(b"Authorization", b"Bearer " + token.encode())]
+    response = await connected.http.get("/v1/agents/tracker/credentials/time-tracker", headers=headers)
+    assert problem(response) == (401, "unauthenticated")
+
+
+async def test_the_path_names_the_agent_that_asks(connected: Gateway) -> None:
+    assert problem(await connected.ask(agent="intern", token=connected.tracker)) == (403, "denied")
+
+
+async def test_a_provider_that_hangs_is_waited_for_as_long_as_preferred(connected: Gateway) -> None:
+    connected.provider.behaviour = Behaviour(access_token_seconds=600, response_delay_seconds=5)
+    url = "/v1/agents/tracker/credentials/time-tracker/rejected"
+    headers = bearer(connected.tracker) | {"Prefer": "wait=1"}
+    assert problem(await connected.http.post(url, headers=headers)) == (504, "deadline_exceeded")
+
+
+@pytest.mark.parametrize("body", [None, {"generation": 1}])
+async def test_a_rejected_token_is_refreshed_once(connected: Gateway, body: dict[str, int] | None) -> None:
+    url = "/v1/agents/tracker/credentials/time-tracker/rejected"
+    report = {"json": body} if body else {}
+    responses = await asyncio.gather(
+        *(connected.http.post(url, headers=bearer(connected.tracker), **report) for _ in range(10))
+    )
+    assert {response.status_code for response in responses} == {202}
+    assert (await connected.ask()).json()["generation"] == 2
+    assert connected.provider.refreshes == 1
+
+
+async def test_a_rotation_job_hands_a_credential_in(gateway: Gateway) -> None:
+    token = gateway.provider.issue_refresh_token("ada", ("tasks:write",))
+    response = await gateway.put({"refresh_token": token})
+    assert response.status_code == 200, response.text
+    assert response.json()["generation"] == 1
+    assert (await gateway.ask()).status_code == 200
+
+
+async def test_a_credential_that_the_provider_refuses_changes_nothing(connected: Gateway) -> None:
+    assert problem(await connected.put({"refresh_token": "made-up"})) == (422, "invalid_grant")
+    assert (await connected.ask()).json()["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b"null", 400),
+        (b'{"refresh_token": ["canary"], "more": "canary"}', 400),
+        (b'{"refresh_token": ""}', 400),
+        (b'{"refresh_token": "' + b"x" * 20_000 + b'"}', 413),
+        (b"\xff\xfe", 400),
+    ],
+)
+async def test_a_body_that_is_none_is_refused_and_never_repeated(
+    connected: Gateway, body: bytes, status: int
+) -> None:
+    response = await connected.put(body)
+    assert problem(response)[0] == status
+    assert "canary" not in response.text
+    assert (await connected.ask()).json()["generation"] == 1
+
+
+@pytest.mark.parametrize("token", ["wrong", ""])
+async def test_admins_alone_hand_in_mint_and_read_the_audit(gateway: Gateway, token: str) -> None:
+    mine = token or gateway.tracker
+    assert problem(await gateway.put({"refresh_token": "x"}, token=mine)) == (401, "unauthenticated")
+    minting = await gateway.http.post(
+        "/v1/agents/tracker/tokens", json={"owner": "ada"}, headers=bearer(mine)
+    )
+    assert problem(minting) == (401, "unauthenticated")
+    assert problem(await gateway.http.get("/v1/audit", headers=bearer(mine))) == (401, "unauthenticated")
+
+
+async def test_an_admin_mints_vault_tokens_for_agents_that_live(connected: Gateway) -> None:
+    admin = bearer(connected.vault.admin_token)
+    minted = await connected.http.post(
+        "/v1/agents/tracker/tokens", json={"owner": "ada", "ttl_seconds": 60}, headers=admin
+    )
+    assert minted.status_code == 201
+    assert (await connected.ask(token=minted.json()["token"])).status_code == 200
+    unknown = await connected.http.post("/v1/agents/nobody/tokens", json={"owner": "ada"}, headers=admin)
+    assert problem(unknown) == (404, "not_found")
+    world = connected.vault.world
+    await revoke_agent(world.store, world.cache, AgentName("tracker"), world.clock())
+    revoked = await connected.http.post("/v1/agents/tracker/tokens", json={"owner": "ada"}, headers=admin)
+    assert problem(revoked) == (409, "agent_revoked")
+    assert problem(await connected.ask(token=minted.json()["token"])) == (401, "unauthenticated")
+
+
+async def test_a_vault_token_is_renewed_by_an_exchange(connected: Gateway) -> None:
+    renewed = await connected.http.post("/v1/token", data=EXCHANGE | {"subject_token": connected.tracker})
+    assert renewed.status_code == 200
+    assert renewed.json()["issued_token_type"] == EXCHANGE["subject_token_type"]
+    assert (await connected.ask(token=renewed.json()["access_token"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"subject_token": "garbage"}, "invalid_request"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+        ({"scope": "more"}, "invalid_scope"),
+        ({"audience": "elsewhere"}, "invalid_target"),
+        ({"subject_token_type": "urn:x"}, "invalid_request"),
+    ],
+)
+async def test_any_other_exchange_is_refused_as_oauth_has_it(
+    gateway: Gateway, changes: dict[str, str], error: str
+) -> None:
+    form = EXCHANGE | {"subject_token": gateway.tracker} | changes
+    refused = await gateway.http.post("/v1/token", data=form)
+    assert (refused.status_code, refused.json()["error"]) == (400, error)
+
+
+async def test_the_audit_tells_who_got_what(connected: Gateway) -> None:
+    await connected.ask(params={"purpose": "digest"})
+    admin = bearer(connected.vault.admin_token)
+    found: list[dict[str, Any]] = []
+    while not found:  # the shipping takes its time
+        answer = await connected.http.get(
+            "/v1/audit", params={"agent": "tracker", "service": "time-tracker"}, headers=admin
+        )
+        found = [record for record in answer.json()["records"] if record["action"] == "token.dispensed"]
+        await asyncio.sleep(0.05)
+    assert (found[0]["purpose"], found[0]["door"], found[0]["owner"]) == ("digest", "http", "ada")
+    none = await connected.http.get("/v1/audit", params={"agent": "nobody"}, headers=admin)
+    assert none.json() == {"records": []}
+
+
+async def test_health_readiness_metrics_keys_and_schema(connected: Gateway) -> None:
+    await connected.ask()
+    assert (await connected.http.get("/healthz")).json() == {"status": "ok"}
+    assert (await connected.http.get("/readyz")).json() == {"store": "ok", "cache": "ok", "bus": "ok"}
+    metrics = (await connected.http.get("/metrics")).text
+    assert 'dispenser_replies_total{code="ok",door="http"} 1.0' in metrics
+    assert "ada" not in metrics
+    keys = KeySet.import_key_set((await connected.http.get("/.well-known/jwks.json")).json())
+    assert jwt.decode(connected.tracker, keys, algorithms=["EdDSA"]).claims["sub"] == "tracker"
+    schema = (await connected.http.get("/openapi.json")).json()
+    assert "/v1/agents/{agent}/credentials/{service}" in schema["paths"]
+
+
+async def test_a_database_that_is_down_makes_it_unready_and_not_dead(connected: Gateway) -> None:
+    await connected.vault.world.store.close()
+    unready = await connected.http.get("/readyz")
+    assert unready.status_code == 503
+    assert unready.json()["store"] != "ok"
+    assert (await connected.http.get("/healthz")).status_code == 200
+    assert (await connected.ask()).status_code == 200
+
+
+async def test_what_is_not_there_is_a_problem_document_too(gateway: Gateway) -> None:
+    assert problem(await gateway.http.get("/nowhere"))[0] == 404
+    assert problem(await gateway.http.delete("/v1/audit"))[0] == 405
+
+
+@pytest.mark.parametrize("text", ["a%00b", "%ff%fe", "a%0ab", "..%2f..", "%ed%a0%80", "x" * 3000])
+async def test_no_text_in_an_address_is_a_fault_of_ours(connected: Gateway, text: str) -> None:
+    admin = bearer(connected.vault.admin_token)
+    for response in (
+        await connected.http.get(f"/v1/agents/tracker/credentials/{text}", headers=bearer(connected.tracker)),
+        await connected.http.get(
+            f"/v1/agents/tracker/credentials/time-tracker?owner={text}", headers=bearer(connected.tracker)
+        ),
+        await connected.http.get(f"/v1/agents/{text}/credentials/x", headers=bearer(connected.tracker)),
+        await connected.http.get(f"/v1/audit?agent={text}", headers=admin),
+        await connected.http.post(f"/v1/agents/{text}/tokens", json={"owner": "a"}, headers=admin),
+        await connected.http.get(f"/v1/connect/{text}?owner={text}&ticket={text}"),
+        await connected.http.get(f"/v1/oauth/callback?state={text}&code={text}"),
+    ):
+        assert response.status_code < 500, response.text
+
+
+async def test_an_owner_consents_in_a_browser(gateway: Gateway) -> None:
+    page = await Browser(gateway.http, "ada").consent(str(gateway.http.base_url.join(gateway.connect_path())))
+    assert page.status_code == 200
+    assert "connected" in page.text.lower()
+    assert (await gateway.ask()).status_code == 200
+    for header in ("content-security-policy", "x-frame-options", "referrer-policy"):
+        assert page.headers[header]
+
+
+async def test_scopes_that_the_owner_withheld_are_named(gateway: Gateway) -> None:
+    gateway.provider.behaviour = Behaviour(access_token_seconds=600, withheld_scopes=("tasks:write",))
+    page = await Browser(gateway.http, "ada").consent(str(gateway.http.base_url.join(gateway.connect_path())))
+    assert "tasks:write" in page.text
+
+
+async def begun(gateway: Gateway, **headers: str) -> str:
+    """The provider's address that "Continue" leads to."""
+    path = gateway.connect_path()
+    await gateway.http.get(path)
+    query = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+    response = await gateway.http.post(urlsplit(path).path, data=query, headers=headers)
+    assert response.status_code == 303, response.text
+    return response.headers["location"]
+
+
+async def returned(gateway: Gateway) -> httpx.URL:
+    """Where the provider sends the owner back to."""
+    answer = await gateway.http.get(await begun(gateway))
+    return httpx.URL(answer.headers["location"])
+
+
+async def test_a_callback_without_the_cookie_of_the_browser_that_began_is_refused(gateway: Gateway) -> None:
+    callback = await returned(gateway)
+    async with httpx.AsyncClient(trust_env=False) as stranger:
+        assert (await stranger.get(callback)).status_code == 403
+    assert problem(await gateway.ask()) == (409, "reauth_required")
+
+
+async def test_a_state_works_once(gateway: Gateway) -> None:
+    callback = await returned(gateway)
+    assert (await gateway.http.get(callback)).status_code == 200
+    assert (await gateway.http.get(callback)).status_code == 400
+    assert gateway.provider.token_calls == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"state": "another"}, {"iss": "https://evil.example"}, {"code": ""}, {"error": "access_denied"}],
+)
+async def test_a_callback_that_was_tampered_with_connects_nothing(
+    gateway: Gateway, changes: dict[str, str]
+) -> None:
+    callback = await returned(gateway)
+    refused = await gateway.http.get(callback.copy_merge_params(changes))
+    assert refused.status_code in (400, 403)
+    assert gateway.provider.token_calls == 0
+
+
+async def test_the_host_that_a_browser_names_does_not_lead_the_provider_elsewhere(gateway: Gateway) -> None:
+    location = await begun(gateway, **{"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"})
+    [redirect_uri] = parse_qs(urlsplit(location).query)["redirect_uri"]
+    assert redirect_uri == f"{gateway.vault.world.settings.public_url}/v1/oauth/callback"
+
+
+@pytest.mark.parametrize(
+    "change", [("ticket=", "ticket=x"), ("owner=ada", "owner=grace"), ("time-tracker", "slack-post")]
+)
+async def test_a_link_is_for_one_service_and_owner(gateway: Gateway, change: tuple[str, str]) -> None:
+    assert (await gateway.http.get(gateway.connect_path().replace(*change))).status_code in (401, 403)
+
+
+async def test_a_link_without_a_ticket_is_explained_on_a_page(gateway: Gateway) -> None:
+    page = await gateway.http.get("/v1/connect/time-tracker?owner=ada")
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (401, "text/html")
+
+
+async def test_the_two_scripts_of_the_story_work_with_plain_curl(gateway: Gateway) -> None:
+    token = gateway.provider.issue_refresh_token("ada", ("tasks:write",))
+    put = await curl(
+        *("-X", "PUT", "-H", f"Authorization: Bearer {gateway.vault.admin_token}"),
+        *("-H", "Content-Type: application/json", "-d", json.dumps({"refresh_token": token})),
+        f"{gateway.vault.url}/v1/credentials/time-tracker?owner=ada",
+    )
+    assert put["state"] == "active"
+    got = await curl(
+        *("-H", f"Authorization: Bearer {gateway.tracker}"),
+        f"{gateway.vault.url}/v1/agents/tracker/credentials/time-tracker?min_ttl=60",
+    )
+    assert (got["service"], got["generation"], bool(got["access_token"])) == ("time-tracker", 1, True)
+
+
+async def curl(*arguments: str) -> dict[str, Any]:
+    ended = await asyncio.to_thread(
+        subprocess.run, ["curl", "--silent", "--noproxy", "*", *arguments], capture_output=True, check=True
+    )
+    return dict(json.loads(ended.stdout))

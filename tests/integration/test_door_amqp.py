@@ -28,7 +28,6 @@ from shared.adapters.amqp_bus import AmqpBus
 from shared.model import AgentName
 from shared.topology import RPC_EXCHANGE, RPC_KEY
 
-
 #: Empty, no msgpack, no frame, a length that lies, a nest, and too much.
 GARBAGE = [
     b"",

@@ -4,7 +4,7 @@ import asyncio
 import random
 import socket
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import structlog
@@ -49,29 +49,17 @@ async def gateway(world: World, listening: socket.socket) -> None:
 
 async def refresher(world: World) -> None:
     """Rotates what is due, until the process is asked to stop; rotations in flight come to their end."""
-    async with Stop() as stop:
-        await _connected(world)
-        async with refreshing(world):
-            log.info("Refreshing", process=world.name)
-            await stop.asked()
+    await _until_stopped(world, refreshing(world), "Refreshing")
 
 
 async def scheduler(world: World) -> None:
     """Announces what is due."""
-    async with Stop() as stop:
-        await _connected(world)
-        async with scheduling(world):
-            log.info("Announcing", process=world.name)
-            await stop.asked()
+    await _until_stopped(world, scheduling(world), "Announcing")
 
 
 async def janitor(world: World) -> None:
     """Purges, reconciles, ships the audit."""
-    async with Stop() as stop:
-        await _connected(world)
-        async with tidying(world):
-            log.info("Tidying", process=world.name)
-            await stop.asked()
+    await _until_stopped(world, tidying(world), "Tidying")
 
 
 @asynccontextmanager
@@ -132,6 +120,14 @@ async def tidying(world: World) -> AsyncIterator[None]:
     shipping = AuditShipping(journal_folder(world.settings), AuditDelivery(world.store.audit, world.bus))
     async with _running(worker.run()), _running(shipping.run()):
         yield
+
+
+async def _until_stopped(world: World, work: AbstractAsyncContextManager[object], says: str) -> None:
+    async with Stop() as stop:
+        await _connected(world)
+        async with work:
+            log.info(says, process=world.name)
+            await stop.asked()
 
 
 async def _connected(world: World) -> None:

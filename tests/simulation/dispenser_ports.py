@@ -1,0 +1,102 @@
+"""What of the world a dispenser alone uses: the cache's answers to one agent, and its audit journal."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from simulation.network import Network, at_once
+
+from shared.adapters.memory_cache import MemoryCache
+from shared.errors import AuditUnavailable, CacheUnavailable
+from shared.model import AuditRecord
+
+
+@dataclass(slots=True)
+class Asking:
+    """What an agent's question met with on its way."""
+
+    #: The sealed token that the cache answered with at first; None: it did not, or had none.
+    cached: bytes | None = None
+    looked: bool = False
+    audited: bool = False
+    journal_failed: bool = False
+
+
+@dataclass(slots=True)
+class Askings:
+    """The questions under way, by the task that answers each."""
+
+    by_task: dict[asyncio.Task[object] | None, Asking] = field(default_factory=dict)
+
+    def begin(self) -> Asking:
+        asking = self.by_task[asyncio.current_task()] = Asking()
+        return asking
+
+    def end(self) -> None:
+        self.by_task.pop(asyncio.current_task(), None)
+
+    @property
+    def current(self) -> Asking | None:
+        return self.by_task.get(asyncio.current_task())
+
+
+class CachePort:
+    """A process's way to the cache."""
+
+    def __init__(self, cache: MemoryCache, network: Network, askings: Askings) -> None:
+        self._cache = cache
+        self._network = network
+        self._askings = askings
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        found = await self._network.call(
+            "cache", "cache.get", lambda: at_once(self._cache.get_many(keys)), _unavailable
+        )
+        asking = self._askings.current
+        if asking is not None and not asking.looked:
+            asking.looked, asking.cached = True, found[-1]
+        return found
+
+    async def put_if_newer(self, key: str, version: int, value: bytes, ttl_seconds: float | None) -> bool:
+        return await self._network.call(
+            "cache",
+            "cache.put",
+            lambda: at_once(self._cache.put_if_newer(key, version, value, ttl_seconds)),
+            _unavailable,
+        )
+
+    async def ping(self) -> None:
+        """It is asked by `doctor` alone."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class JournalPort:
+    """A dispenser's audit journal."""
+
+    def __init__(self, network: Network, askings: Askings) -> None:
+        self._network = network
+        self._askings = askings
+        self._records: list[AuditRecord] = []
+
+    async def append(self, record: AuditRecord) -> None:
+        asking = self._askings.current
+        try:
+            await self._network.call(
+                "journal", "journal.append", lambda: self._records.append(record), _unwritten
+            )
+        except AuditUnavailable:
+            if asking is not None:
+                asking.journal_failed = True
+            raise
+        if asking is not None:
+            asking.audited = True
+
+
+def _unavailable() -> CacheUnavailable:
+    return CacheUnavailable("The simulated cache does not answer.")
+
+
+def _unwritten() -> AuditUnavailable:
+    return AuditUnavailable("The simulated journal cannot be written.")

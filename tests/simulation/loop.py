@@ -1,0 +1,204 @@
+import asyncio
+import contextvars
+import heapq
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final, TypeVar
+
+from simulation.process import CURRENT, Killed, Process
+
+T = TypeVar("T")
+#: Callbacks of one run: one that takes more spins.
+MOST_STEPS: Final = 3_000_000
+_CLOSINGS: Final = 50
+
+
+class Deadlock(Exception):
+    """Everything waits, and nothing is left that could happen."""
+
+
+class Spinning(Exception):
+    """A run takes more steps than any honest one."""
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """An event loop in virtual time, without sockets and threads, for many simulated processes.
+
+    Within a process callbacks keep asyncio's order; which process takes the next step is chance's choice, as
+    it is between real ones. Time stands still while anybody has work, and then jumps to the next timer.
+    Whoever gives the same chance sees the same run.
+    """
+
+    def __init__(self, chance: Callable[[], float], world: Process) -> None:
+        """`chance`: uniform in [0, 1). `world`: whom callbacks without a process belong to."""
+        super().__init__()
+        self._chance = chance
+        self._world = world
+        self._now = 0.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbered = 0
+        self._runnable: list[Process] = []
+        self._made: list[asyncio.Task[Any]] = []
+        self._over = False
+        self.steps = 0
+        #: Seconds that a blocking call takes, such as a write to disk.
+        self.blocking_seconds: Callable[[], float] = lambda: 0.0
+
+    def time(self) -> float:
+        return self._now
+
+    # ---------------------------------------------------------------------------------------------- processes
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL."""
+        process.alive = False
+        process.ready.clear()
+        self._rest(process)
+
+    def pause(self, process: Process) -> None:
+        """SIGSTOP."""
+        process.paused = True
+        self._rest(process)
+
+    def resume(self, process: Process) -> None:
+        """SIGCONT."""
+        process.paused = False
+        if process.alive and process.ready:
+            self._runnable.append(process)
+
+    def _rest(self, process: Process) -> None:
+        if process in self._runnable:
+            self._runnable.remove(process)
+
+    # -------------------------------------------------------------------------------------------- what is next
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._let_run(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon  # nobody is in another thread
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._numbered += 1
+        heapq.heappush(self._timers, (when, self._numbered, handle))
+        return handle
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        *,
+        name: object = None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[T]:
+        # Kept, so that a killed process's tasks are not ended by the garbage collector at a time of its own.
+        task = asyncio.Task(coro, loop=self, name=None if name is None else str(name), context=context)
+        self._made.append(task)
+        return task
+
+    def run_in_executor(
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> "asyncio.Future[T]":
+        """In the thread there is, a little later."""
+        result: asyncio.Future[T] = self.create_future()
+        self.call_later(self.blocking_seconds(), _run_into, result, func, args)
+        return result
+
+    def _let_run(self, handle: asyncio.Handle) -> None:
+        process = handle._context.get(CURRENT, self._world)
+        if self._over or not process.alive:
+            return
+        process.ready.append(handle)
+        if len(process.ready) == 1 and not process.paused:
+            self._runnable.append(process)
+
+    def _run_once(self) -> None:
+        runnable = self._runnable
+        while not runnable:
+            self._pass_time()
+        place = int(self._chance() * len(runnable)) if len(runnable) > 1 else 0
+        process = runnable[place]
+        handle = process.ready.popleft()
+        if not process.ready:
+            runnable[place] = runnable[-1]
+            runnable.pop()
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise Spinning(f"More than {MOST_STEPS} steps, and only {self._now:.0f} s have passed.")
+        if not handle._cancelled:
+            handle._run()
+
+    def _pass_time(self) -> None:
+        if not self._timers:
+            raise Deadlock(f"Nothing is left to happen at {self._now:.3f} s.")
+        when, _, handle = heapq.heappop(self._timers)
+        if not handle._cancelled:
+            self._now = max(self._now, when)
+            self._let_run(handle)
+
+    # ------------------------------------------------------------------------------------------------- the end
+
+    def dispose(self) -> None:
+        """End what is left of the run, so that nothing of it reaches into the next one."""
+        self._over = True
+        for task in self._made:
+            if not task.done():
+                task._log_destroy_pending = False
+                _exhaust(task.get_coro())
+            elif not task.cancelled():
+                task.exception()
+        self._made.clear()
+        self._timers.clear()
+        self.close()
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Its place in the heap is passed over."""
+
+    def _process_events(self, event_list: Any) -> None:
+        """There are none."""
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps."""
+
+
+def _run_into(result: "asyncio.Future[T]", func: Callable[..., T], args: tuple[Any, ...]) -> None:
+    try:
+        value = func(*args)
+    except Killed:
+        return
+    except Exception as error:  # noqa: BLE001 - it is whoever waits that minds
+        if not result.done():
+            result.set_exception(error)
+    else:
+        if not result.done():
+            result.set_result(value)
+
+
+def _exhaust(coroutine: Any) -> None:
+    """Close a coroutine that may await while it is being closed."""
+    for _ in range(_CLOSINGS):
+        try:
+            coroutine.close()
+        except RuntimeError:  # it awaits in a `finally`: on to that
+            continue
+        except BaseException:  # noqa: BLE001 - whatever its `finally` raises is nobody's business any more
+            return
+        else:
+            return

@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -71,6 +71,33 @@ def generate() -> dict[str, Any]:
 def _entry(use: str, **material: bytes) -> dict[str, Any]:
     texts = {name: base64.b64encode(value).decode() for name, value in material.items()}
     return {"id": secrets.token_hex(KEY_ID_BYTES), "use": use, "primary": True, **texts}
+
+
+#: Which parts of which keys a process needs, by role. What a role does not hold it cannot leak.
+ROLES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "serve": {"cache": ("secret",), "signing": ("public", "private"), "audit": ("secret",)},
+    "gateway": {
+        "grant": ("public",),
+        "cache": ("secret",),
+        "signing": ("public", "private"),
+        "audit": ("secret",),
+    },
+    "refresher": {"grant": ("public", "private"), "cache": ("secret",)},
+    "scheduler": {},
+    "janitor": {},
+}
+
+
+def for_role(document: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """The keyring's document with what a role needs, and nothing else."""
+    parts = ROLES[role]
+    about = ("id", "use", "primary")
+    kept = [
+        {name: value for name, value in entry.items() if name in (*about, *parts[entry["use"]])}
+        for entry in document["keys"]
+        if entry["use"] in parts
+    ]
+    return {**document, "keys": kept}
 
 
 def parse(text: str) -> Keyring:

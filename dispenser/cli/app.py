@@ -11,6 +11,7 @@ from dispenser.cli import (
     catalogue,
     demonstration,
     grants,
+    keys,
     policies,
     processes,
     set_up,
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (demonstration, set_up, processes, catalogue, grants, agents, policies, access, audit):
+for part in (demonstration, set_up, processes, catalogue, grants, agents, policies, access, audit, keys):
     part.register(app)
 
 

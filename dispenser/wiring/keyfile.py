@@ -17,11 +17,13 @@ def load(home: Path, environment: Mapping[str, str]) -> Keyring:
 
     Raises: KeyMissing where there is none, ConfigurationError where it does not parse.
     """
-    text = environment.get(VARIABLE)
-    if text:
-        return keyring.parse(text)
+    return keyring.parse(environment.get(VARIABLE) or read(home))
+
+
+def read(home: Path) -> str:
+    """The text of the state folder's keyring. Raises: KeyMissing."""
     try:
-        return keyring.parse((home / FILE).read_text())
+        return (home / FILE).read_text()
     except FileNotFoundError:
         raise KeyMissing(f"There is no keyring at {home / FILE}: run `dispenser init`.") from None
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from services.server import free_port, wait_until
 
+from shared.keyring import for_role
+
 COMMAND = (sys.executable, "-P", "-m", "dispenser")
 #: What each process logs once it does its work.
 READY = {
@@ -116,11 +118,16 @@ class Installation:
         return json.loads(self.done(*arguments, "--json"))
 
     def start(self, *arguments: str) -> Process:
-        """One of the vault's processes."""
+        """One of the vault's processes, with its role's keys and no others."""
         log = self.home / f"{'-'.join(arguments)}-{len(self.processes)}.log"
-        process = Process(arguments, self.environment, log)
+        role = arguments[1] if arguments[0] == "work" else arguments[0]
+        process = Process(arguments, self.environment | {"DISPENSER_KEYS": self._keys(role)}, log)
         self.processes.append(process)
         return process
+
+    def _keys(self, role: str) -> str:
+        document = json.loads((self.home / "vault" / "keys.json").read_text())
+        return json.dumps(for_role(document, role))
 
     def declare(self, text: str, **secrets: str) -> None:
         """Set up, and apply a declared file."""

@@ -20,6 +20,7 @@ from dispenser.testing.behaviour import Behaviour
 from dispenser.testing.emulator import Emulator
 
 OWNERS = ("ada", "grace")
+PROCESSES = ("dispenser", "gateway", "refresher", "scheduler", "janitor")
 ACCESS_TOKEN_SECONDS = 8.0
 
 
@@ -34,6 +35,7 @@ class Scene:
         self.gateway: Process
         self.refresher: Process
         self.scheduler: Process
+        self.janitor: Process
 
     async def survives(self, break_it: Callable[[], None], mend: Callable[[], None]) -> None:
         """Break something, mend it, and see that agents get tokens and grants rotate as before."""
@@ -77,7 +79,7 @@ async def scene(breakable: Installation) -> AsyncIterator[Scene]:
         scene.scheduler = breakable.start("work", "scheduler")
         scene.dispenser = breakable.start("serve")
         scene.gateway = breakable.start("gateway", "--port", str(breakable.gateway_port))
-        breakable.start("work", "janitor")
+        scene.janitor = breakable.start("work", "janitor")
         for owner in OWNERS:
             for service in SERVICES:
                 token = provider.issue_refresh_token(owner)
@@ -116,13 +118,13 @@ async def test_redis_is_flushed(scene: Scene, redis_server: Server) -> None:
     scene.check()
 
 
-@pytest.mark.parametrize("name", ["dispenser", "gateway", "refresher", "scheduler"])
+@pytest.mark.parametrize("name", PROCESSES)
 async def test_a_process_of_ours_is_killed(scene: Scene, name: str) -> None:
     process: Process = getattr(scene, name)
     await scene.survives(process.kill, process.start)
 
 
-@pytest.mark.parametrize("name", ["dispenser", "gateway", "refresher", "scheduler"])
+@pytest.mark.parametrize("name", PROCESSES)
 async def test_a_process_of_ours_is_asked_to_end(scene: Scene, name: str) -> None:
     process: Process = getattr(scene, name)
 

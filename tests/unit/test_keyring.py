@@ -1,0 +1,84 @@
+"""A keyring comes back from its text, names what is missing, and is divided by role."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import envelope, keyring
+from shared.errors import ConfigurationError, KeyMissing
+from shared.model import EnrolmentId, Owner, RefreshToken, ServiceName
+
+DOCUMENT = keyring.generate()
+PLACE = (EnrolmentId("e"), ServiceName("s"), Owner("o"))
+
+
+def role_keys(role: str) -> keyring.Keyring:
+    return keyring.parse(json.dumps(keyring.for_role(DOCUMENT, role)))
+
+
+def test_a_new_keyring_has_a_primary_key_of_every_use() -> None:
+    keys = keyring.parse(json.dumps(DOCUMENT))
+    assert set(keys.primary) == {"grant", "cache", "signing", "audit"}
+    assert set(keys.grant_private) == set(keys.grant_public) == {keys.primary_id("grant")}
+
+
+def test_two_keyrings_share_nothing() -> None:
+    other = keyring.generate()
+    assert not {entry["id"] for entry in DOCUMENT["keys"]} & {entry["id"] for entry in other["keys"]}
+
+
+def test_nothing_of_a_key_shows_in_a_repr() -> None:
+    shown = repr(keyring.parse(json.dumps(DOCUMENT)))
+    for entry in DOCUMENT["keys"]:
+        for part in ("private", "secret"):
+            assert entry.get(part, "absent") not in shown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.pop("keys"),
+        lambda d: d.update(version=2),
+        lambda d: d["keys"][0].pop("id"),
+        lambda d: d["keys"][0].update(id="not hex"),
+        lambda d: d["keys"][0].update(private="not base64!"),
+        lambda d: d["keys"][1].update(secret="c2hvcnQ="),
+    ],
+)
+def test_a_keyring_that_was_damaged_is_refused_without_showing_it(change: Any) -> None:
+    damaged = json.loads(json.dumps(DOCUMENT))
+    change(damaged)
+    with pytest.raises(ConfigurationError) as refusal:
+        keyring.parse(json.dumps(damaged))
+    assert DOCUMENT["keys"][1]["secret"] not in str(refusal.value)
+
+
+@given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
+def test_garbage_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        keyring.parse(text)
+
+
+def test_a_dispenser_can_neither_open_nor_seal_a_credential() -> None:
+    with pytest.raises(KeyMissing):
+        envelope.seal_enrolment(role_keys("serve"), *PLACE, RefreshToken(value="rt"))
+
+
+def test_a_gateway_writes_what_it_cannot_read_and_a_refresher_can() -> None:
+    sealed = envelope.seal_enrolment(role_keys("gateway"), *PLACE, RefreshToken(value="rt"))
+    with pytest.raises(KeyMissing):
+        envelope.open_enrolment(role_keys("gateway"), *PLACE, sealed)
+    assert envelope.open_enrolment(role_keys("refresher"), *PLACE, sealed) == RefreshToken(value="rt")
+
+
+@pytest.mark.parametrize("role", ["scheduler", "janitor"])
+def test_who_handles_no_secret_holds_no_key(role: str) -> None:
+    assert role_keys(role).primary == {}
+
+
+def test_a_missing_use_is_named() -> None:
+    with pytest.raises(KeyMissing, match="signing"):
+        role_keys("refresher").primary_id("signing")

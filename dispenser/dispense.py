@@ -192,9 +192,10 @@ class Dispenser:
             return refusal
         if revoked(identity, await self._lookup.epochs(identity), self._revocations.moments):
             return replies.unauthenticated(REVOKED)
+        now = self._clock()
+        fresh = renewed(identity, self._new_id(), now, timedelta(seconds=DEFAULT_TTL_SECONDS))
         try:
-            fresh = renewed(identity, self._new_id(), self._clock(), timedelta(seconds=DEFAULT_TTL_SECONDS))
-            return replies.vault_token(mint(self._keys, fresh, vault=self._vault), fresh)
+            return replies.vault_token(mint(self._keys, fresh, vault=self._vault), fresh, now)
         except KeyMissing:
             return Reply(code=Code.DENIED, reason="This door mints no vault tokens: renew at the gateway.")
 

@@ -28,13 +28,13 @@ def handed(service: ServiceName, token: AccessToken, max_ttl_seconds: int | None
     )
 
 
-def vault_token(text: str, identity: Identity) -> Reply:
+def vault_token(text: str, identity: Identity, now: datetime) -> Reply:
     """A new vault token in place of an access token."""
     return Reply(
         code=Code.OK,
         access_token=text,
         token_type="Bearer",  # noqa: S106 - RFC 6750's name for the type
-        expires_in=(identity.expires_at - identity.issued_at).total_seconds(),
+        expires_in=(identity.expires_at - now).total_seconds(),
         expires_at=identity.expires_at.timestamp(),
     )
 

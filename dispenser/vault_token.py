@@ -27,6 +27,8 @@ DEFAULT_TTL_SECONDS: Final = 15 * 60
 LONGEST_TTL_SECONDS: Final = 24 * 3600
 #: A token this many seconds "from the future" is taken: the minter's clock may be ahead.
 SKEW_SECONDS: Final = 30
+#: A revocation is seen by every process within this many seconds, even where the cache loses it.
+REVOCATION_SEEN_SECONDS: Final = 5
 #: RabbitMQ before 4.1 resets a connection whose password is longer.
 MAX_CHARACTERS: Final = 3600
 
@@ -69,8 +71,12 @@ def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
 
 
 def renewed(identity: Identity, token_id: str, now: datetime, life: timedelta) -> Identity:
-    """The same agent, session and owner, with a new token id and a new life."""
-    return replace(identity, token_id=token_id, issued_at=now, expires_at=now + life)
+    """The same agent, session and owner, with a new token id and a new life.
+
+    Issued a little before `now`: a revocation that the renewal has not seen yet voids the new token too.
+    """
+    issued_at = max(identity.issued_at, now - timedelta(seconds=REVOCATION_SEEN_SECONDS))
+    return replace(identity, token_id=token_id, issued_at=issued_at, expires_at=now + life)
 
 
 def verify(keys: Keyring, text: str, *, vault: str, now: datetime) -> Identity:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
+from dispenser.revocation import revoked
 from dispenser.vault_token import (
     MAX_CHARACTERS,
     SKEW_SECONDS,
@@ -24,6 +25,7 @@ from dispenser.vault_token import (
     verify,
 )
 from shared.keyring import signing_public_pem
+from shared.model import RevocationKind
 
 KEY_ID = KEYS.primary_id("signing")
 
@@ -65,6 +67,15 @@ def test_a_renewed_one_differs_in_its_id_and_its_life_alone() -> None:
     later = renewed(an_identity(), "token-2", NOW + timedelta(minutes=9), timedelta(minutes=15))
     assert (later.agent, later.session, later.owner) == ("tracker", "session-1", "ada")
     assert (later.token_id, later.expires_at) == ("token-2", NOW + timedelta(minutes=24))
+
+
+def test_a_revocation_that_the_renewal_has_not_seen_voids_the_new_one_too() -> None:
+    now = NOW + timedelta(minutes=9)
+    later = renewed(an_identity(), "token-2", now, timedelta(minutes=15))
+    unseen = {(RevocationKind.OWNER, "ada"): now - timedelta(seconds=1)}
+    assert revoked(later, (), unseen)
+    seen = {(RevocationKind.OWNER, "ada"): NOW - timedelta(seconds=1)}
+    assert not revoked(renewed(an_identity(), "token-2", NOW, timedelta(minutes=15)), (), seen)
 
 
 @pytest.mark.parametrize(

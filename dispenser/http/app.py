@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -19,6 +19,7 @@ from dispenser.http.headers import DefaultHeaders
 from dispenser.http.metrics import Metrics
 from dispenser.http.pages import page
 from dispenser.http.problems import (
+    DESCRIBED,
     MEDIA_TYPE,
     Problem,
     ProblemDocument,
@@ -44,6 +45,14 @@ INTERNAL: Final = Problem(
 log = structlog.get_logger()
 
 
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The API's description, with the one shape of its refusals."""
+        description = super().openapi()
+        description["components"]["schemas"]["ProblemDocument"] = ProblemDocument.model_json_schema()
+        return description
+
+
 def build_app(
     *,
     dispenser: Dispenser,
@@ -57,13 +66,13 @@ def build_app(
     entropy: Entropy,
 ) -> FastAPI:
     """The ASGI application. `entropy` gives so many random bytes."""
-    app = FastAPI(
+    app = _App(
         title=TITLE,
         version=API_VERSION,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        responses={"default": {"model": ProblemDocument, "description": "Any other refusal."}},
+        responses={"default": {"content": DESCRIBED, "description": "Any other refusal."}},
     )
     app.state.door = Door(
         dispenser=dispenser,

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from dispenser import connect, enrol
 from dispenser.http import browser
 from dispenser.http.door import Door, TheDoor
-from dispenser.http.pages import page
+from dispenser.http.pages import REFUSALS, page
 from dispenser.http.problems import Problem, Refused, of_code
 from dispenser.protocol import Code
 from shared.envelope import open_verifier
@@ -20,7 +20,7 @@ from shared.ports import Consent
 router = APIRouter(tags=["consent"])
 
 
-@router.get("/v1/oauth/callback", response_class=HTMLResponse)
+@router.get("/v1/oauth/callback", response_class=HTMLResponse, responses=REFUSALS)
 async def finish(request: Request, door: TheDoor) -> HTMLResponse:
     """Redeem what the provider sent (RFC 6749 §4.1.2), once and for the browser that began."""
     parameters = _parameters(request)

@@ -16,7 +16,7 @@ from dispenser.http.arguments import MAX_OWNER_CHARACTERS
 from dispenser.http.bodies import form
 from dispenser.http.callers import AdminBearer, is_admin
 from dispenser.http.door import Door, TheDoor
-from dispenser.http.pages import page
+from dispenser.http.pages import REFUSALS, page
 from dispenser.http.problems import Problem, Refused, of_code
 from dispenser.protocol import Code
 from shared.envelope import seal_verifier
@@ -30,7 +30,7 @@ PAGE_SECONDS: Final = 900
 router = APIRouter(tags=["consent"])
 
 
-@router.get("/v1/connect/{service}", response_class=HTMLResponse)
+@router.get("/v1/connect/{service}", response_class=HTMLResponse, responses=REFUSALS)
 async def show(
     *,
     service: ServiceName,
@@ -56,7 +56,7 @@ async def show(
     return response
 
 
-@router.post("/v1/connect/{service}", status_code=HTTPStatus.SEE_OTHER, response_class=RedirectResponse)
+@router.post("/v1/connect/{service}", response_class=RedirectResponse, include_in_schema=False)
 async def begin(service: ServiceName, request: Request, door: TheDoor) -> RedirectResponse:
     """Send the owner to the provider. Only our own page leads here: other sites bring no cookie along."""
     fields = await _fields(request)

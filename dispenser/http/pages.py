@@ -13,6 +13,10 @@ _TEMPLATES: Final = Environment(
 )
 _STYLE: Final = _TEMPLATES.get_template("style.css").render()
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+#: How a page route's refusals are described.
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {"description": "A page that says what happened.", "content": {"text/html": {}}}
+}
 
 
 def page(

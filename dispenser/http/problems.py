@@ -1,7 +1,7 @@
 """Refusals as problem documents (RFC 9457), each with a stable `code`."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,7 +14,6 @@ from shared.errors import VaultError
 MEDIA_TYPE: Final = "application/problem+json"
 #: Seconds after which a refusal that may pass is worth another try, where nobody knows better.
 RETRY_SECONDS: Final = 1.0
-MAX_NAME_CHARACTERS: Final = 40
 STATUS: Final[Mapping[Code, HTTPStatus]] = {
     Code.OK: HTTPStatus.OK,
     Code.INVALID_REQUEST: HTTPStatus.BAD_REQUEST,
@@ -44,6 +43,10 @@ class ProblemDocument(BaseModel):
     connect_url: str | None = Field(default=None, description="Where the owner gives consent.")
     missing_scopes: list[str] | None = None
     retry_after: int | None = Field(default=None, description="Seconds.")
+
+
+#: A problem document's place in an OpenAPI description.
+DESCRIBED: Final = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,7 @@ def of_error(error: VaultError) -> Problem:
 
 def of_mistakes(mistakes: Iterable[Mapping[str, Any]]) -> Problem:
     """A request that does not fit its description. Names fields and rules, never what was sent."""
-    found = [{"field": _place(mistake["loc"]), "rule": str(mistake["type"])} for mistake in mistakes]
+    found = [{"field": _place(mistake), "rule": str(mistake["type"])} for mistake in mistakes]
     fields = ", ".join(sorted({mistake["field"] for mistake in found}))
     return Problem(
         status=STATUS[Code.INVALID_REQUEST],
@@ -135,15 +138,13 @@ def of_status(status: int) -> Problem:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route, for its OpenAPI description."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-    return {
-        status: {"model": ProblemDocument, "content": content, "description": HTTPStatus(status).phrase}
-        for status in statuses
-    }
+    return {status: {"content": DESCRIBED, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
-def _place(location: Sequence[str | int]) -> str:
-    return ".".join(str(part)[:MAX_NAME_CHARACTERS] for part in location) or "body"
+def _place(mistake: Mapping[str, Any]) -> str:
+    # The name of an unknown field is the sender's text, and may be a secret in the wrong place.
+    location = mistake["loc"][:-1] if mistake["type"] == "extra_forbidden" else mistake["loc"]
+    return ".".join(str(part) for part in location) or "body"
 
 
 def _headers(code: Code, retry_after: int | None) -> dict[str, str]:

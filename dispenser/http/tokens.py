@@ -13,11 +13,9 @@ from dispenser.http.callers import AdminsOnly
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.problems import Problem, Refused, documented, of_code
 from dispenser.protocol import Code
-from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, mint
+from dispenser.vault_token import DEFAULT_TTL_SECONDS, LONGEST_TTL_SECONDS, Identity, mint
 from shared.model import AgentName, AuditRecord, Owner, SessionId
 
-#: Revocations older than this are forgotten, so no vault token lives longer.
-MAX_TTL_SECONDS: Final = 24 * 3600
 ID_BYTES: Final = 16
 router = APIRouter(tags=["vault tokens"])
 
@@ -28,7 +26,7 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     owner: str = Field(min_length=1, max_length=MAX_OWNER_CHARACTERS)
-    ttl_seconds: int = Field(default=DEFAULT_TTL_SECONDS, ge=1, le=MAX_TTL_SECONDS)
+    ttl_seconds: int = Field(default=DEFAULT_TTL_SECONDS, ge=1, le=LONGEST_TTL_SECONDS)
     session: str | None = Field(default=None, min_length=1, max_length=128, description="Missing: a new one.")
 
 

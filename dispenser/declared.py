@@ -17,7 +17,17 @@ from dispenser.declared_schema import (
     shape,
 )
 from shared.errors import ConfigurationError
-from shared.model import Agent, AgentName, Policy, Provider, ProviderName, Rotation, Service, ServiceName
+from shared.model import (
+    Agent,
+    AgentName,
+    AnswerPath,
+    Policy,
+    Provider,
+    ProviderName,
+    Rotation,
+    Service,
+    ServiceName,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +134,12 @@ def _part(document: Document, file: WrittenFile) -> Declarations:
 
 
 def _provider(name: str, written: WrittenProvider) -> Provider:
-    given = _given(written, left_out=("client_secret", "private_key", "rotation"))
+    given = _given(written, left_out=("client_secret", "private_key", "rotation", "answer_path"))
     provider = Provider(name=ProviderName(name), **given)
     if written.rotation is not None:
         provider = replace(provider, rotation=Rotation(**_given(written.rotation)))
+    if written.answer_path is not None:
+        provider = replace(provider, answer_path=AnswerPath(**_given(written.answer_path)))
     if written.client_auth is None:
         provider = replace(provider, client_auth=default_client_auth(provider.grant))
     return provider

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dispenser.declared_document import Path
-from shared.model import BodyFormat, ClientAuth, Effect, ExpiryUnit, GrantKind, OnReuse
+from shared.model import BodyFormat, ClientAuth, Effect, ExpiryUnit, GrantKind, OnReuse, RefusalKind
 
 _LITERAL: Final = (
     "a secret is not written here: put it into the environment or a file and name it here, "
@@ -84,6 +84,14 @@ Variable = Annotated[
 ]
 FilePath = Annotated[Text, _matching(r"[^\x00-\x1f]+", "the path of a file; not the secret itself")]
 Texts = Annotated[tuple[Text, ...], AfterValidator(_some)]
+MemberPath = Annotated[
+    str,
+    Strict(),
+    _matching(r"|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,3}", "names of members, as in authed_user or data.token"),
+]
+ErrorCode = Annotated[
+    Text, _matching(r"[A-Za-z0-9_.-]{1,64}", "an error's code: letters, digits, '_', '.', '-'")
+]
 
 
 class Written(BaseModel):
@@ -111,6 +119,13 @@ class WrittenRotation(Written):
     on_reuse: OnReuse | None = None
 
 
+class WrittenAnswerPath(Written):
+    """`shared.model.AnswerPath`."""
+
+    exchange: MemberPath | None = None
+    refresh: MemberPath | None = None
+
+
 class WrittenProvider(Written):
     """`shared.model.Provider`, and where its secrets lie."""
 
@@ -134,7 +149,13 @@ class WrittenProvider(Written):
     scope_on_refresh: Flag | None = None
     expires_in_unit: ExpiryUnit | None = None
     default_expires_in_seconds: Positive | None = None
+    max_expires_in_seconds: Positive | None = None
+    answer_path: WrittenAnswerPath | None = None
+    errors: dict[ErrorCode, RefusalKind] | None = None
+    refresh_token_idle_seconds: Positive | None = None
+    refresh_token_life_seconds: Positive | None = None
     max_concurrency: Positive | None = None
+    max_requests_per_second: Positive | None = None
     assertion_issuer: Text | None = None
     assertion_subject: Text | None = None
     assertion_audience: Text | None = None
@@ -185,6 +206,10 @@ _ENTRIES: Final[Mapping[str, type[Written]]] = {
     "services": WrittenService,
     "agents": WrittenAgent,
     "policies": WrittenPolicy,
+}
+_NESTED: Final[Mapping[str, type[Written]]] = {
+    "rotation": WrittenRotation,
+    "answer_path": WrittenAnswerPath,
 }
 _SENTENCES: Final[Mapping[str, str]] = {
     "missing": "required",
@@ -237,6 +262,7 @@ def _choice(details: ErrorDetails) -> str:
 def _fields(path: Path) -> Mapping[str, object]:
     if len(path) == 1:
         return WrittenFile.model_fields
-    if "rotation" in path[2:-1]:
-        return WrittenRotation.model_fields
+    for field, written in _NESTED.items():
+        if field in path[2:-1]:
+            return written.model_fields
     return _ENTRIES[str(path[0])].model_fields

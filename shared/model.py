@@ -72,6 +72,16 @@ class ExpiryUnit(StrEnum):
     MILLISECONDS = "milliseconds"
 
 
+class RefusalKind(StrEnum):
+    """What a provider's refusal calls for."""
+
+    DEAD = "dead"  # only the owner can help
+    CLIENT_CONFIG = "client_config"  # our registration is refused: no grant is to blame
+    RATE_LIMITED = "rate_limited"
+    TRANSIENT = "transient"  # not carried out: the same request may do later
+    AMBIGUOUS = "ambiguous"  # may have been carried out: a refresh token may be spent
+
+
 class Effect(StrEnum):
     """What a policy that matches says."""
 
@@ -88,6 +98,16 @@ class Rotation:
     #: Seconds in which a spent refresh token is still accepted.
     grace_seconds: int = 0
     on_reuse: OnReuse = OnReuse.REVOKE_FAMILY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerPath:
+    """In which member of an answer its fields are, as in `authed_user` or `data.token`. Empty: at the top."""
+
+    #: Of the answer to an authorization code.
+    exchange: str = ""
+    #: Of the answer to a refresh, which may differ (Slack's user tokens).
+    refresh: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +138,20 @@ class Provider:
     expires_in_unit: ExpiryUnit = ExpiryUnit.SECONDS
     #: Seconds that a token without `expires_in` is taken to live.
     default_expires_in_seconds: int = 3600
+    #: Seconds that a token is believed to live at most, whatever the provider says.
+    max_expires_in_seconds: int | None = None
+    answer_path: AnswerPath = field(default_factory=AnswerPath)
+    #: What this provider's own error codes call for, and those that it uses otherwise than the RFC;
+    #: `http_418` stands for a status without a code.
+    errors: Mapping[str, RefusalKind] = field(default_factory=dict)
+    #: Seconds after which a refresh token that lies unused ends.
+    refresh_token_idle_seconds: int | None = None
+    #: Seconds after a consent at which its refresh tokens end, used or not.
+    refresh_token_life_seconds: int | None = None
     #: Refresh requests under way at once, in each refresher.
     max_concurrency: int = 16
+    #: Refresh requests begun in a second, in each refresher.
+    max_requests_per_second: int | None = None
     #: Claims of a JWT bearer assertion (RFC 7523 §3); `aud` is the issuer or the token endpoint.
     assertion_issuer: str | None = None
     assertion_subject: str | None = None

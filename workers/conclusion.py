@@ -4,13 +4,13 @@ import structlog
 
 from shared.envelope import fingerprint, open_credential, seal_spooled
 from shared.errors import ConfigurationError, StoreUnavailable
-from shared.model import Grant, Intent
+from shared.model import Grant, Intent, RefusalKind
 from shared.ports import Failure, Renewal
 from workers import decision, lifecycle, outcome, renewal
 from workers.answer import Answer
 from workers.bench import Bench
 from workers.decision import Apply, Park
-from workers.outcome import NO_ANSWER, Issued, RefusalKind, Refused
+from workers.outcome import NO_ANSWER, Issued, Refused
 from workers.providers import Registration
 from workers.settlement import Done, Failed, Postponed, Result, Skipped, Spooled
 

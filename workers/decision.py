@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shared.expiry import backoff_seconds
-from shared.model import REFRESHABLE, Grant, GrantKind, GrantState, Intent, Provider
+from shared.model import REFRESHABLE, Grant, GrantKind, GrantState, Intent, Provider, RefusalKind
 from shared.ports import Failure
 from workers import refusal_code
-from workers.outcome import RefusalKind, Refused
+from workers.outcome import Refused
 
 #: Seconds a lease runs: longer than everything that happens while it is held.
 LEASE_SECONDS: Final = 120.0

@@ -9,6 +9,7 @@ from shared.envelope import open_enrolment
 from shared.errors import ConfigurationError, SealBroken, StoreUnavailable
 from shared.model import (
     AccessToken,
+    AuthorizationCode,
     Credential,
     Enrolment,
     EnrolmentId,
@@ -16,6 +17,7 @@ from shared.model import (
     Grant,
     GrantId,
     Presented,
+    RefusalKind,
     StaticToken,
 )
 from shared.ports import HttpRequest
@@ -23,7 +25,7 @@ from workers import decision, enrolled_grant, lifecycle, oauth, outcome
 from workers.answer import Answer
 from workers.bench import Bench
 from workers.decision import LEASE_SECONDS
-from workers.outcome import NO_ANSWER, Issued, RefusalKind, Refused
+from workers.outcome import NO_ANSWER, Issued, Refused
 from workers.providers import Registration
 from workers.settlement import Done, Failed, Postponed, Result, Skipped, Spooled
 from workers.spool import Entry, Purpose, SpoolUnavailable
@@ -130,7 +132,9 @@ class Enrolments:
             return Skipped("ended")
         if answer is None:
             return await self._refused(enrolment, registration, NO_ANSWER)
-        read = outcome.read(answer, registration.provider, self._bench.clock())
+        # None is presented where the enrolment ended meanwhile: only a code's answer cannot be had again.
+        exchanged = isinstance(self._presented(enrolment), AuthorizationCode | None)
+        read = outcome.read(answer, registration.provider, self._bench.clock(), code_exchange=exchanged)
         if isinstance(read, Refused):
             return await self._refused(enrolment, registration, read)
         registration.standing.circuit.client_accepted()

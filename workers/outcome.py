@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from shared.model import ExpiryUnit, Provider
+from shared.model import ExpiryUnit, Provider, RefusalKind
 from workers import refusal_code
 from workers.answer import Answer
 
@@ -21,16 +20,6 @@ LONGEST_LIFE_SECONDS: Final = 10 * 365 * 86_400
 LONGEST_RETRY_AFTER_SECONDS: Final = 86_400.0
 # Slack names the holder where RFC 6749 §7.1 wants a scheme.
 _TOKEN_TYPES: Final = {"bearer": "Bearer", "bot": "Bearer", "user": "Bearer", "dpop": "DPoP"}
-
-
-class RefusalKind(StrEnum):
-    """What a refusal calls for."""
-
-    DEAD = "dead"  # only the owner can help
-    CLIENT_CONFIG = "client_config"  # our registration is refused: no grant is to blame
-    RATE_LIMITED = "rate_limited"
-    TRANSIENT = "transient"  # not carried out: the same request may do later
-    AMBIGUOUS = "ambiguous"  # may have been carried out: a refresh token may be spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +34,8 @@ class Issued:
     scopes: tuple[str, ...] | None
     #: None: the old one goes on (RFC 6749 §6).
     refresh_token: str | None = field(repr=False)
+    #: None: the provider did not say, as most do not.
+    refresh_token_expires_in_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +53,15 @@ NO_ANSWER: Final = Refused(kind=RefusalKind.AMBIGUOUS, code="no_answer")
 NOT_SENT: Final = Refused(kind=RefusalKind.TRANSIENT, code="not_sent")
 
 
-def read(answer: Answer, provider: Provider, now: datetime) -> Outcome:
+def read(answer: Answer, provider: Provider, now: datetime, *, code_exchange: bool = False) -> Outcome:
     """The outcome of a token request: a non-empty access token is success, whatever the status says, and
-    nothing else is."""
+    nothing else is. `code_exchange`: it answers an authorization code, and no refresh."""
     if answer.status is None:
         return NOT_SENT
     fields = _fields(answer.body)
-    issued = _issued(fields, provider)
-    return issued or _refused(answer.status, answer.retry_after, fields, now)
+    path = provider.answer_path.exchange if code_exchange else provider.answer_path.refresh
+    issued = _issued(_within(fields, path), provider)
+    return issued or _refused(answer.status, answer.retry_after, fields, provider, now)
 
 
 def _fields(body: bytes) -> Mapping[str, Any]:
@@ -91,8 +83,15 @@ def _form(text: str) -> Mapping[str, Any]:
         return {}
 
 
+def _within(fields: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """The members at a path; none where it leads nowhere."""
+    for step in path.split(".") if path else ():
+        found = fields.get(step)
+        fields = found if isinstance(found, dict) else {}
+    return fields
+
+
 def _issued(fields: Mapping[str, Any], provider: Provider) -> Issued | None:
-    fields = _with_nested_user(fields)
     access_token = _text(fields.get("access_token"))
     # RFC 6749 appendix A.12: printable ASCII, and so fit for a header.
     if access_token is None or not (access_token.isascii() and access_token.isprintable()):
@@ -104,15 +103,11 @@ def _issued(fields: Mapping[str, Any], provider: Provider) -> Issued | None:
         expires_in_seconds=_expires_in(fields.get("expires_in"), provider.expires_in_unit),
         scopes=_scopes(fields.get("scope"), provider.scope_separator),
         refresh_token=_text(fields.get("refresh_token")),
+        # Not of the RFC: GitHub, Google and Microsoft say it so.
+        refresh_token_expires_in_seconds=_expires_in(
+            fields.get("refresh_token_expires_in"), provider.expires_in_unit
+        ),
     )
-
-
-def _with_nested_user(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Slack nests a user's token on the first exchange and has it on top on a refresh."""
-    nested = fields.get("authed_user")
-    if "access_token" not in fields and isinstance(nested, dict) and "access_token" in nested:
-        return nested
-    return fields
 
 
 def _text(value: object) -> str | None:
@@ -155,10 +150,13 @@ def _scopes(value: object, separator: str) -> tuple[str, ...] | None:
     return tuple(scope for scope in re.split(rf"[\s,]|{re.escape(separator)}", text) if scope) or None
 
 
-def _refused(status: int, retry_after: str | None, fields: Mapping[str, Any], now: datetime) -> Refused:
-    code = refusal_code.find(fields) or f"http_{status}"
+def _refused(
+    status: int, retry_after: str | None, fields: Mapping[str, Any], provider: Provider, now: datetime
+) -> Refused:
+    code = refusal_code.find(fields, provider.errors) or f"http_{status}"
     wait = _retry_after(retry_after, now)
-    return Refused(kind=_kind(status, code, wait), code=code, retry_after_seconds=wait)
+    kind = provider.errors.get(code) or _kind(status, code, wait)
+    return Refused(kind=kind, code=code, retry_after_seconds=wait)
 
 
 def _kind(status: int, code: str, retry_after_seconds: float | None) -> RefusalKind:

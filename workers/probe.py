@@ -11,6 +11,7 @@ from shared.model import (
     Presented,
     Provider,
     RefreshToken,
+    RefusalKind,
     Service,
     ServiceName,
     StaticToken,
@@ -18,7 +19,7 @@ from shared.model import (
 from shared.ports import Clock, NoAnswer, NotSent, ProviderHttp
 from workers import oauth
 from workers.answer import Answer
-from workers.outcome import NOT_SENT, Issued, Outcome, RefusalKind, Refused, read
+from workers.outcome import NOT_SENT, Issued, Outcome, Refused, read
 
 NOBODYS_TOKEN: Final = "vault-probe-nobodys-token"  # noqa: S105 - made to be refused
 

@@ -1,7 +1,7 @@
 """The names that providers give their refusals, brought together under a few codes."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 #: Only the owner can help (RFC 6749 §5.2, and what GitHub, Slack, Microsoft and others say instead).
@@ -43,6 +43,7 @@ DECLARATION: Final = frozenset({"invalid_request", "invalid_scope", "invalid_tar
 # A code of the provider's own is kept where it cannot be a secret: lower-case words alone.
 _UNKNOWN: Final = re.compile(r"[a-z]{2,20}(_[a-z]{2,20}){0,4}")
 _WORD: Final = re.compile(r"[a-z_]+")
+_DECLARED: Final = re.compile(r"[A-Za-z0-9_.-]+")
 # Atlassian says `unauthorized_client` and Exact a sentence, and both mean the refresh token.
 _DEAD_SENTENCE: Final = re.compile(
     r"refresh[ _]token\W.*\b(invalid|expired|revoked|used|not found|unknown)\b"
@@ -50,9 +51,15 @@ _DEAD_SENTENCE: Final = re.compile(
 )
 
 
-def find(fields: Mapping[str, Any]) -> str | None:
-    """The code of a refusal, from wherever the provider has put it. None: there is none to be found."""
+def find(fields: Mapping[str, Any], declared: Collection[str] = ()) -> str | None:
+    """The code of a refusal, from wherever the provider has put it. None: there is none to be found.
+
+    `declared`: codes of the provider's own, which go before all others.
+    """
     sentence = fields.get("error_description")
+    own = _declared([*_texts(fields), sentence], declared)
+    if own is not None:
+        return own
     if isinstance(sentence, str) and _DEAD_SENTENCE.search(sentence.lower()):
         return "invalid_grant"
     texts = [text.strip().lower() for text in _texts(fields)]
@@ -72,6 +79,13 @@ def _flattened(value: object) -> Iterator[str]:
     for item in items:
         parts = [item.get(name) for name in ("code", "error", "type")] if isinstance(item, dict) else [item]
         yield from (part for part in parts if isinstance(part, str))
+
+
+def _declared(texts: Iterable[object], declared: Collection[str]) -> str | None:
+    """The code as it is declared: what an answer says in its place never gets further."""
+    by_word = {code.lower(): code for code in declared}
+    words = (word for text in texts if isinstance(text, str) for word in _DECLARED.findall(text.lower()))
+    return next((by_word[word.rstrip(".")] for word in words if word.rstrip(".") in by_word), None)
 
 
 def _known(text: str) -> str | None:

@@ -1,5 +1,6 @@
 """What a grant holds after a provider has issued: credential, token, and the next refresh."""
 
+import math
 from datetime import datetime
 
 from shared import expiry
@@ -78,7 +79,8 @@ def _expires_at(
     life = issued.expires_in_seconds
     if life is None and isinstance(credential, StaticToken):
         return None
-    return expiry.expires_at(sent_at, life or provider.default_expires_in_seconds)
+    life = min(life or provider.default_expires_in_seconds, provider.max_expires_in_seconds or math.inf)
+    return expiry.expires_at(sent_at, life)
 
 
 def _refresh_at(credential: Credential, token: AccessToken, entropy: float) -> datetime | None:

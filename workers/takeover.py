@@ -3,12 +3,12 @@ from typing import Final
 
 import structlog
 
-from shared.model import Grant, Intent, IntentId, Provider
+from shared.model import Grant, Intent, IntentId, Provider, RefusalKind
 from shared.ports import Clock, Store
 from workers import decision, lifecycle
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
-from workers.outcome import RefusalKind, Refused
+from workers.outcome import Refused
 
 #: Seconds an intent whose lease is over must be seen open: its holder may be alive and replaying its spool,
 #: after an outage of the database that ended for us both just now.

@@ -10,6 +10,7 @@ from dispenser.declared import Declarations, SecretReference, SecretReferences, 
 from dispenser.declared_schema import (
     Written,
     WrittenAgent,
+    WrittenAnswerPath,
     WrittenPolicy,
     WrittenProvider,
     WrittenRotation,
@@ -18,12 +19,14 @@ from dispenser.declared_schema import (
 from shared.errors import ConfigurationError
 from shared.model import (
     Agent,
+    AnswerPath,
     ClientAuth,
     Effect,
     GrantKind,
     OnReuse,
     Policy,
     Provider,
+    RefusalKind,
     Rotation,
     Service,
 )
@@ -119,6 +122,7 @@ def test_every_field_reaches_its_noun() -> None:
         (Agent, WrittenAgent, {"name", "revoked_at"}),
         (Policy, WrittenPolicy, set()),
         (Rotation, WrittenRotation, set()),
+        (AnswerPath, WrittenAnswerPath, set()),
     ],
 )
 def test_every_field_of_a_noun_can_be_written(
@@ -126,6 +130,40 @@ def test_every_field_of_a_noun_can_be_written(
 ) -> None:
     fields = {field.name for field in dataclasses.fields(noun)}
     assert fields - otherwise <= set(written.model_fields)
+
+
+def test_a_providers_oddities_reach_its_profile() -> None:
+    text = RIGHT + (
+        "    answer_path: {exchange: authed_user}\n"
+        "    errors: {AADSTS50173: dead, http_418: transient}\n"
+        "    max_expires_in_seconds: 600\n"
+        "    refresh_token_idle_seconds: 5184000\n"
+        "    refresh_token_life_seconds: 604800\n"
+        "    max_requests_per_second: 5\n"
+    )
+    (found,) = parse({"a.yaml": text}).providers
+    assert found.answer_path == AnswerPath(exchange="authed_user", refresh="")
+    assert found.errors == {"AADSTS50173": RefusalKind.DEAD, "http_418": RefusalKind.TRANSIENT}
+    assert (found.max_expires_in_seconds, found.max_requests_per_second) == (600, 5)
+    assert (found.refresh_token_idle_seconds, found.refresh_token_life_seconds) == (5184000, 604800)
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ("answer_path: {exchang: x}", "answer_path.exchang: unknown field; did you mean exchange?"),
+        (
+            "answer_path: {refresh: a b}",
+            "answer_path.refresh: names of members, as in authed_user or data.token",
+        ),
+        (
+            "errors: {gone: deadly}",
+            "errors.gone: one of dead, client_config, rate_limited, transient, ambiguous; did you mean dead?",
+        ),
+    ],
+)
+def test_a_wrong_oddity_is_told_with_its_place(line: str, mistake: str) -> None:
+    assert mistakes(f"{RIGHT}    {line}\n") == (f"a.yaml:7: providers.p.{mistake}",)
 
 
 def test_instants_are_kept_in_utc() -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.model import ExpiryUnit, Provider, ProviderName
+from shared.model import AnswerPath, ExpiryUnit, Provider, ProviderName, RefusalKind
 from workers.answer import Answer
-from workers.outcome import LONGEST_LIFE_SECONDS, Issued, Outcome, RefusalKind, Refused, read
+from workers.outcome import LONGEST_LIFE_SECONDS, Issued, Outcome, Refused, read
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 PROVIDER = Provider(name=ProviderName("tracker-co"))
@@ -19,10 +19,16 @@ ATLASSIAN = {"error": "unauthorized_client", "error_description": "refresh_token
 
 
 def outcome(
-    status: int | None, body: object = b"", *, retry_after: str | None = None, provider: Provider = PROVIDER
+    status: int | None,
+    body: object = b"",
+    *,
+    retry_after: str | None = None,
+    provider: Provider = PROVIDER,
+    code_exchange: bool = False,
 ) -> Outcome:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read(Answer(status=status, body=content, retry_after=retry_after, sent_at=NOW), provider, NOW)
+    answer = Answer(status=status, body=content, retry_after=retry_after, sent_at=NOW)
+    return read(answer, provider, NOW, code_exchange=code_exchange)
 
 
 def issued(**fields: Any) -> Issued:
@@ -129,11 +135,58 @@ def test_a_token_type_is_a_scheme(said: str, meant: str):
     assert issued(token_type=said).token_type == meant
 
 
-def test_slacks_user_token_is_found_where_it_is_nested():
-    body = {"ok": True, "authed_user": {"access_token": "xoxe", "refresh_token": "r", "expires_in": 43200}}
-    found = outcome(200, body)
-    assert isinstance(found, Issued)
-    assert (found.access_token, found.refresh_token) == ("xoxe", "r")
+SLACK = Provider(name=ProviderName("slack-user"), answer_path=AnswerPath(exchange="authed_user"))
+TOKEN = {"access_token": "xoxe", "refresh_token": "r", "expires_in": 43200}
+
+
+def test_the_fields_are_where_the_provider_is_declared_to_have_them_in_a_grant_and_in_a_refresh():
+    bot = {"ok": True, "access_token": "xoxb", "authed_user": TOKEN}
+    exchanged = outcome(200, bot, provider=SLACK, code_exchange=True)
+    refreshed = outcome(200, {"ok": True, **TOKEN}, provider=SLACK)
+    assert isinstance(exchanged, Issued)
+    assert (exchanged.access_token, exchanged.refresh_token) == ("xoxe", "r")
+    assert refreshed == exchanged
+
+
+def test_a_member_of_a_member_may_hold_the_fields():
+    provider = Provider(name=ProviderName("p"), answer_path=AnswerPath(refresh="data.token"))
+    assert isinstance(outcome(200, {"data": {"token": TOKEN}}, provider=provider), Issued)
+
+
+@pytest.mark.parametrize("body", [TOKEN, {"authed_user": "x"}, {"authed_user": {"access_token": ""}}])
+def test_a_token_in_another_place_than_declared_is_not_taken_for_ours(body: dict[str, object]):
+    """The bot's token at the top is not the user's."""
+    assert isinstance(outcome(200, body, provider=SLACK, code_exchange=True), Refused)
+
+
+OWN = Provider(
+    name=ProviderName("own"),
+    errors={
+        "AADSTS50173": DEAD, "E1042": LIMITED, "temporarily_down": TRANSIENT, "invalid_grant": TRANSIENT,
+        "http_418": AMBIGUOUS, "Expired.Secret": CONFIG,
+    },
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code"),
+    [
+        (400, {"error": "x", "error_description": "AADSTS50173: sign in again."}, DEAD, "AADSTS50173"),
+        (200, {"ok": False, "code": "E1042"}, LIMITED, "E1042"),
+        (500, {"error": "TEMPORARILY_DOWN"}, TRANSIENT, "temporarily_down"),
+        (400, {"error": "invalid_grant"}, TRANSIENT, "invalid_grant"),
+        (418, b"", AMBIGUOUS, "http_418"),
+        (401, {"errors": [{"code": "expired.secret"}]}, CONFIG, "Expired.Secret"),
+        (400, {"error": "invalid_client"}, CONFIG, "invalid_client"),
+    ],
+)
+def test_a_providers_own_codes_mean_what_is_declared(status: int, body: object, kind: RefusalKind, code: str):
+    assert refused(status, body, provider=OWN) == Refused(kind=kind, code=code)
+
+
+def test_how_long_a_refresh_token_lives_is_read_where_it_is_said():
+    assert issued(refresh_token_expires_in=15_897_600).refresh_token_expires_in_seconds == 15_897_600
+    assert issued().refresh_token_expires_in_seconds is None
 
 
 @pytest.mark.parametrize(

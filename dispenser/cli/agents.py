@@ -45,15 +45,16 @@ def agent_token(
 
 @agent.command("revoke")
 def revoke(
-    name: Annotated[str, typer.Argument(help="An agent; with --session, whose session it is.")],
+    name: Annotated[str, typer.Argument(help="An agent; left out with --session and --all.")] = "",
     *,
-    session: Annotated[str, typer.Option(help="Only this session's vault tokens.")] = "",
+    session: Annotated[str, typer.Option(help="One session's vault tokens, and nothing else.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every vault token issued up to now.")] = False,
 ) -> None:
-    """Void an agent's vault tokens and mint no more, until it is restored."""
-    execute(_revoked(AgentName(name), session))
-    aside.print(
-        f"Revoked {f'session {session} of ' if session else ''}{name}; it holds from the next request."
-    )
+    """Void an agent's vault tokens and mint no more until it is restored, or void tokens alone."""
+    if [bool(name), bool(session), everything].count(True) != 1:
+        raise Usage("Name one of: an agent, --session ID, --all.")
+    subject = execute(_revoked(AgentName(name), session))
+    aside.print(f"Revoked {subject}; it holds from the next request.")
 
 
 @agent.command("restore")

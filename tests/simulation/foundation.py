@@ -14,7 +14,7 @@ from simulation.process import BEGINNING, CURRENT
 
 from shared import expiry, keyring
 from shared.cache_keys import token_key
-from shared.envelope import fingerprint, seal_credential, seal_enrolment, seal_token
+from shared.envelope import fingerprint, seal_credential, seal_enrolment, seal_provider_secrets, seal_token
 from shared.messages import EnrolmentEvent, encode
 from shared.model import (
     AccessToken,
@@ -31,6 +31,8 @@ from shared.model import (
     GrantState,
     Owner,
     Policy,
+    Provider,
+    ProviderSecrets,
     RefreshToken,
     Service,
     ServiceName,
@@ -59,7 +61,7 @@ def lay(world: World, plan: Plan) -> None:
     """Declare everything, and have every account connected."""
     services = [Service(name=ServiceName(name), provider=_provider(plan, name).name) for name in plan.lives]
     declared = Declared(
-        providers=[(_provider(plan, name), None) for name in plan.lives],
+        providers=[_declared(world, _provider(plan, name)) for name in plan.lives],
         services=services,
         agents=[Agent(name=AGENT)],
         policies=[Policy(name="all", effect=Effect.ALLOW)],
@@ -104,8 +106,12 @@ def event_fields(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _provider(plan: Plan, name: str) -> Any:
+def _provider(plan: Plan, name: str) -> Provider:
     return next(a.habit for a in plan.accounts if a.habit.name == name).declared(plan.lives[name])
+
+
+def _declared(world: World, provider: Provider) -> tuple[Provider, bytes]:
+    return provider, seal_provider_secrets(world.keys, provider, ProviderSecrets(client_secrets=("secret",)))
 
 
 def _connect(world: World, plan: Plan, account: Account) -> None:

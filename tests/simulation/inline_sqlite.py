@@ -1,17 +1,26 @@
 """SQLite on the simulation's own thread: SQLAlchemy's asynchronous dialect over a driver that never waits."""
 
 import asyncio
+import contextvars
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
 from functools import cache
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final, TypeVar
 
+from simulation.loop import SimulatedLoop
+from simulation.process import Process
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from shared.adapters.sql.engine import Database, prepare
 from shared.adapters.sql.store import SqlStore, migrate
+
+T = TypeVar("T")
+ROOMS: Final = (
+    "catalogue", "grants", "rotations", "enrolments", "consents", "revocations", "admins", "outbox", "audit",
+)  # fmt: skip
 
 
 class InlineCursor:
@@ -98,11 +107,62 @@ class InlineDatabase(Database):
         return InlineConnection(self.connection)
 
 
-def fresh() -> SqlStore:
+class InlineStore:
+    """The SQL store, whose calls are done when they are first run.
+
+    SQLAlchemy puts connections away in tasks, so each call has an event loop to itself.
+    """
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self._loop = SimulatedLoop(lambda: 0.0, Process("database"))
+        for name in ROOMS:
+            setattr(self, name, _InlineRoom(getattr(store, name), self._at_once))
+
+    async def ping(self) -> None:
+        self._at_once(self._store.ping())
+
+    async def purge(self, now: datetime) -> dict[str, int]:
+        return self._at_once(self._store.purge(now))
+
+    async def close(self) -> None:
+        """The next run goes on with it."""
+
+    def _at_once(self, call: Coroutine[Any, Any, T]) -> T:
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            return self._loop.run_until_complete(_alone(call))
+        finally:
+            asyncio._set_running_loop(outer)
+            self._loop.forget()
+
+
+class _InlineRoom:
+    def __init__(self, room: Any, at_once: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self._room = room
+        self._at_once = at_once
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        method, at_once = getattr(self._room, name), self._at_once
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            return at_once(method(*arguments, **named))
+
+        setattr(self, name, call)
+        return call
+
+
+async def _alone(call: Coroutine[Any, Any, T]) -> T:
+    # In no simulated process: a killed one's calls go on in the database all the same.
+    return await asyncio.get_running_loop().create_task(call, context=contextvars.Context())
+
+
+def fresh() -> InlineStore:
     """The SQL store, empty. There is one at a time, for an engine takes longer to make than a run."""
     database = _database()
     _empty().backup(database.connection)
-    return SqlStore(database)
+    return InlineStore(SqlStore(database))
 
 
 @cache

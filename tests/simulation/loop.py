@@ -168,6 +168,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._timers.clear()
         self.close()
 
+    def forget(self) -> None:
+        """Let go of tasks that are done."""
+        self._made.clear()
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Its place in the heap is passed over."""
 

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -125,17 +125,13 @@ class SimulatedProvider:
             return self._issued(known.child)
         return self._replayed(known)
 
-    def redeemable(self, token: str) -> bool:
-        """A request with this token would be carried out."""
+    def good(self, token: str) -> bool:
+        """A grant that keeps this token has lost nothing that it could still get."""
         known = self.tokens.get(token)
         if known is None or known.family.revoked:
             return False
-        return not self.habit.rotation.rotates or known.spent_at is None or self._in_grace(known)
-
-    def newest(self, token: str) -> bool:
-        """The token is good for as long as the consent is: it has not been spent."""
-        known = self.tokens.get(token)
-        return known is not None and not known.family.revoked and known.spent_at is None
+        forgetful = self.habit.replay is Replay.NONE and self._in_grace(known)
+        return known.spent_at is None or forgetful
 
     def _replayed(self, spent: Token) -> Result:
         if not self._in_grace(spent):
@@ -165,11 +161,6 @@ class SimulatedProvider:
         if child:
             fields["refresh_token"] = child
         return Result("issued", _json(200, fields), child, access_token)
-
-
-def descendants(token: Token) -> Iterator[Token]:
-    """What a token became, of whichever request."""
-    return (other for other in token.family.tokens if other.parent == token.value)
 
 
 def _refusal(status: int, code: str) -> Result:

@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
@@ -135,7 +136,7 @@ class ProviderPort:
         except asyncio.CancelledError:
             self._history.add(Ended, call=call, how="cancelled")
             raise
-        self._history.add(Ended, call=call, how="answered" if response.status != 500 else "error")
+        self._history.add(Ended, call=call, how="answered" if _usable(response) else "unusable")
         self._watch(process, "provider", "back")
         if not process.running:
             await asyncio.sleep(0)
@@ -209,3 +210,10 @@ def _give(answer: "asyncio.Future[HttpResponse]", outcome: HttpResponse | Except
 def _refusal(reply: Reply) -> HttpResponse:
     headers = {"Retry-After": "5"} if reply is Reply.LIMITED else {}
     return HttpResponse(status=_NOT_DONE[reply], headers=headers, body=b"")
+
+
+def _usable(response: HttpResponse) -> bool:
+    try:
+        return response.status < 500 and isinstance(json.loads(response.body), dict)
+    except ValueError:
+        return False

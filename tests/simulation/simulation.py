@@ -26,7 +26,7 @@ from shared.adapters.memory_broker import MemoryBroker
 from shared.adapters.memory_cache import MemoryCache
 from shared.envelope import open_credential
 from shared.messages import EventType
-from shared.model import Grant, GrantKind, GrantState, Owner, RefreshToken, ServiceName
+from shared.model import Grant, GrantId, GrantKind, GrantState, Owner, RefreshToken, ServiceName
 from shared.ports import Delivery
 from workers import janitor
 
@@ -34,6 +34,8 @@ STEP_SECONDS: Final = 3600.0
 #: Seconds after which a process that is asked to end is killed.
 DRAIN_SECONDS: Final = 90.0
 LOOK_SECONDS: Final = 5.0
+#: How the vault's log tells of a defect.
+UNEXPECTED: Final = "Unexpected error"
 #: Seconds within which everything has to settle once nothing goes wrong any more.
 HEALING_SECONDS: Final = 1500.0
 
@@ -59,6 +61,7 @@ class Simulation:
         )
         self._loop.blocking_seconds = lambda: self._chance.random() * 0.004
         self._strikes = _by_place(plan.strikes)
+        self._tokens: dict[tuple[GrantId, bytes], str] = {}
         self._healing = False
         self._world = change(self._made_world())
         self._members = {name: Member(name, Disk(name, self._syscall)) for name in plan.processes}
@@ -68,7 +71,7 @@ class Simulation:
         with ExitStack() as stack:
             stack.enter_context(spools_on_simulated_disks())
             stack.enter_context(_unhurried_janitor())
-            stack.enter_context(_logs_to(self._said if self._tell_all else None))
+            stack.enter_context(_logs_to(self._said))
             stack.callback(self._loop.dispose)
             stack.callback(desks.clear)
             main = self._loop.create_task(self._course(), context=self._outside.context)
@@ -292,6 +295,8 @@ class Simulation:
         self.history.add(Fault, port=port, process=process, what=what, how=how)
 
     def _said(self, text: str) -> None:
+        if not self._tell_all and not text.startswith(UNEXPECTED):
+            return
         self.history.add(Said, process=str(CURRENT.get()), text=text)
 
     def _heard(self, event: Delivery) -> None:
@@ -322,7 +327,10 @@ class Simulation:
         if grant.state in (GrantState.REAUTH_REQUIRED, GrantState.REVOKED):
             return True
         calm = grant.state is GrantState.ACTIVE and not grant.failures
-        return calm and (self._is_client(grant) or self._provider(grant).newest(self._token(grant)))
+        return calm and self._is_good(grant)
+
+    def _is_good(self, grant: Grant) -> bool:
+        return self._is_client(grant) or self._provider(grant).good(self._token(grant))
 
     def _final_grants(self) -> Iterator[FinalGrant]:
         for grant in at_once(self._world.store.grants.select()):
@@ -334,7 +342,7 @@ class Simulation:
                 provider=provider.habit.name,
                 row=row_of(grant),
                 token=token,
-                redeemable=self._is_client(grant) or provider.newest(token),
+                redeemable=self._is_good(grant),
                 audit=tuple((one.action, one.outcome, one.reason) for one in records),
             )
 
@@ -345,8 +353,11 @@ class Simulation:
         return self._world.providers[grant.service]
 
     def _token(self, grant: Grant) -> str:
-        credential = open_credential(self._world.keys, grant)
-        return credential.value if isinstance(credential, RefreshToken) else ""
+        known = (grant.id, grant.credential_fingerprint)
+        if known not in self._tokens:
+            credential = open_credential(self._world.keys, grant)
+            self._tokens[known] = credential.value if isinstance(credential, RefreshToken) else ""
+        return self._tokens[known]
 
 
 @dataclass(slots=True)
@@ -371,12 +382,11 @@ def _unhurried_janitor() -> Iterator[None]:
 
 
 @contextmanager
-def _logs_to(tell: Callable[[str], None] | None) -> Iterator[None]:
-    """Logs into the history, or nowhere."""
+def _logs_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """Logs into the history."""
 
     def drop(_logger: object, level: str, event: dict[str, Any]) -> str:
-        if tell is not None:
-            tell(" ".join([event.pop("event"), *(f"{key}={value}" for key, value in event.items())]))
+        tell(" ".join([event.pop("event"), *(f"{key}={value}" for key, value in event.items())]))
         raise structlog.DropEvent
 
     before = structlog.get_config()

@@ -3,6 +3,7 @@ from datetime import datetime
 from typing import Any
 
 from simulation.history import History, Row, Written
+from simulation.inline_sqlite import ROOMS
 from simulation.network import Network, at_once
 from simulation.process import Process
 
@@ -11,17 +12,12 @@ from shared.messages import LifecycleEvent
 from shared.model import EnrolmentId, Grant, GrantId, Intent
 from shared.ports import Claim, Failure, GrantStore, Renewal, Store, Unclaimed
 
-_ROOMS = (
-    "catalogue", "grants", "rotations", "enrolments", "consents", "revocations", "admins", "outbox", "audit",
-)  # fmt: skip
-
-
 class StorePort:
     """A process's way to the database: every call a short transaction, done whole or not at all."""
 
     def __init__(self, store: Store, network: Network, process: Process, history: History) -> None:
         watched = _watched(store, process, history)
-        for name in _ROOMS:
+        for name in ROOMS:
             setattr(self, name, _Room(watched.get(name, getattr(store, name)), name, network))
         self._store = store
         self._network = network

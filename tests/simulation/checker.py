@@ -1,0 +1,462 @@
+"""Reads a whole history and judges what the vault promises. Pure: it sees nothing but the history."""
+
+import bisect
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from simulation.history import (
+    Announced,
+    Answered,
+    Ended,
+    Ending,
+    FinalGrant,
+    Happened,
+    History,
+    Processed,
+    Row,
+    Said,
+    Sent,
+    Spooled,
+    Unhandled,
+    Written,
+)
+from simulation.provider import HABITS, Habit, Replay
+
+from shared.envelope import fingerprint
+from shared.messages import EventType
+from shared.model import GrantId, GrantState, RefreshToken
+
+#: Seconds in which a reply that has arrived must be on disk: sealing it and one fsync.
+FSYNC_SECONDS: Final = 0.1
+#: Life that is enough for an agent that does not say how much it wants.
+ENOUGH_SECONDS: Final = 61.0
+_CLIENT_CODES: Final = frozenset({"invalid_client", "unauthorized_client", "http_401"})
+_HABITS: Final = {habit.name: habit for habit in HABITS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A promise that was not kept."""
+
+    #: Its number in the design; 0 for what all of them rest on.
+    promise: int
+    at: float
+    what: str
+    #: Grant, provider or process that it is about.
+    about: str = ""
+
+    def __str__(self) -> str:
+        return f"promise {self.promise} at {self.at:.3f} s: {self.what}"
+
+
+@dataclass(slots=True)
+class Call:
+    """A request to a provider, from first to last."""
+
+    sent: Sent
+    processed: Processed | None = None
+    ended: Ended | None = None
+    spooled: Spooled | None = None
+
+    @property
+    def issued(self) -> bool:
+        return self.processed is not None and self.processed.result == "issued"
+
+    @property
+    def child(self) -> str:
+        """The refresh token it brought in place of the one it redeemed; empty for none."""
+        child = self.processed.child if self.processed else ""
+        return "" if child == self.sent.token else child
+
+    @property
+    def safe(self) -> bool:
+        """Its answer is durably in a spool."""
+        return self.spooled is not None and self.spooled.durable
+
+
+class Evidence:
+    """A history, put in order for the judges."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.ending = next(history.of(Ending))
+        self.written = list(history.of(Written))
+        self.calls = _calls(history)
+
+    @cached_property
+    def down(self) -> dict[str, list[tuple[float, bool]]]:
+        """By process: when it stopped (True) and when it ran again."""
+        turns: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+        for event in self.history.of(Happened):
+            if event.what in ("killed", "paused"):
+                turns[event.process].append((event.at, True))
+            elif event.what in ("started", "resumed"):
+                turns[event.process].append((event.at, False))
+        return turns
+
+    @cached_property
+    def troubled(self) -> bool:
+        """Something went wrong at some time."""
+        harmless = ("started", "healing", "cache flushed")
+        faults = any(type(event).__name__ == "Fault" for event in self.history.events)
+        return faults or any(event.what not in harmless for event in self.history.of(Happened))
+
+    @cached_property
+    def claims(self) -> dict[str, Written]:
+        """What began each intent."""
+        return {event.cause: event for event in self.written if event.what == "claim"}
+
+    def stopped_within(self, process: str, since: float, until: float) -> bool:
+        """It was killed or paused between two moments."""
+        return any(stopped and since <= at <= until for at, stopped in self.down.get(process, ()))
+
+    def is_down(self, process: str, moment: float) -> bool:
+        """It neither ran nor had just come back."""
+        turns = self.down.get(process, [])
+        place = bisect.bisect_right(turns, (moment, True)) - 1
+        return place >= 0 and turns[place][1]
+
+    def over_at(self, call: Call) -> float:
+        """When its process had nothing to do with it any more."""
+        if call.ended is not None:
+            return call.ended.at
+        killed = [
+            event.at
+            for event in self.history.of(Happened)
+            if event.what == "killed" and event.process == call.sent.process and event.at >= call.sent.at
+        ]
+        return min(killed, default=float("inf"))
+
+
+Judge = Callable[[Evidence], Iterator[Violation]]
+
+
+def violations(history: History) -> list[Violation]:
+    """Every promise that this history breaks, in the order of time."""
+    evidence = Evidence(history)
+    found = itertools.chain.from_iterable(judge(evidence) for judge in JUDGES)
+    return sorted(found, key=lambda violation: violation.at)
+
+
+# ------------------------------------------------------------------------------------------- 1: one at a time
+
+
+def never_twice_at_once(evidence: Evidence) -> Iterator[Violation]:
+    """Documented exception: a process that was paused for longer than its lease ran."""
+    for calls in _by_token(evidence).values():
+        for one, other in itertools.combinations(calls, 2):
+            first, second = sorted((one, other), key=lambda call: call.sent.at)
+            if evidence.over_at(first) <= second.sent.at or _paused(evidence, first, second):
+                continue
+            yield Violation(
+                promise=1,
+                at=second.sent.at,
+                what=f"{first.sent.token} is in two requests at once (calls {first.sent.call} of "
+                f"{first.sent.process} and {second.sent.call} of {second.sent.process})",
+                about=first.sent.provider,
+            )
+
+
+def asked_once_when_all_is_well(evidence: Evidence) -> Iterator[Violation]:
+    """However many agents ask."""
+    if evidence.troubled:
+        return
+    seen: dict[tuple[GrantId, int], Call] = {}
+    for call in evidence.calls.values():
+        claim = evidence.claims.get(call.sent.entry)
+        if claim is None or claim.before is None:
+            continue
+        rotation = (claim.grant, claim.before.generation)
+        if rotation in seen:
+            yield Violation(
+                promise=1,
+                at=call.sent.at,
+                what=f"{claim.grant} is refreshed twice at generation {rotation[1]}",
+                about=claim.grant,
+            )
+        seen[rotation] = call
+
+
+# ------------------------------------------------------------------------------------ 2: nothing safe is lost
+
+
+def what_is_spooled_takes_effect(evidence: Evidence) -> Iterator[Violation]:
+    """Committed, or kept for people where the grant was connected anew meanwhile."""
+    revoked = {grant.id for grant in evidence.ending.grants if grant.row.state is GrantState.REVOKED}
+    ended = {event.cause for event in evidence.written if event.what in ("commit", "park", "connect")}
+    for call in evidence.calls.values():
+        claim = evidence.claims.get(call.sent.entry)
+        if claim is None or not (call.safe and call.issued and _answered(call)) or claim.grant in revoked:
+            continue
+        stored = fingerprint(claim.grant, RefreshToken(value=call.child)) if call.child else None
+        elsewhere = any(e.after is not None and e.after.fingerprint == stored for e in evidence.written)
+        if call.sent.entry not in ended and call.child and not elsewhere:
+            yield Violation(
+                promise=2,
+                at=call.sent.at,
+                what=f"the answer to call {call.sent.call} was durable, and what it brought is nowhere",
+                about=claim.grant,
+            )
+
+
+def spent_tokens_are_redeemed_again_only_after_a_loss(evidence: Evidence) -> Iterator[Violation]:
+    """The window of a strict provider: from its commit until the answer is on disk."""
+    for calls in _by_token(evidence).values():
+        issued = next((call for call in calls if call.issued), None)
+        habit = _HABITS[calls[0].sent.provider]
+        if issued is None or not habit.strict:
+            continue
+        for call in calls:
+            again = call is not issued and call.sent.at > issued.sent.at
+            if again and not _lost_by_then(evidence, issued, call.sent.at):
+                yield Violation(
+                    promise=2,
+                    at=call.sent.at,
+                    what=f"call {call.sent.call} redeems {call.sent.token} again, though the answer to call "
+                    f"{issued.sent.call} was at hand",
+                    about=call.sent.provider,
+                )
+
+
+def grants_are_lost_in_the_window_alone(evidence: Evidence) -> Iterator[Violation]:
+    """And never at a provider with a grace window or without rotation."""
+    for grant in evidence.ending.grants:
+        if grant.row.state is GrantState.REVOKED or (
+            grant.redeemable and grant.row.state is GrantState.ACTIVE
+        ):
+            continue
+        if not _excused(evidence, grant):
+            yield Violation(
+                promise=2,
+                at=evidence.ending.at,
+                what=f"{grant.id} at {grant.provider} is lost ({grant.row.state}, {grant.row.last_error})",
+                about=grant.id,
+            )
+
+
+def losses_are_told_of(evidence: Evidence) -> Iterator[Violation]:
+    """By state, event and audit record."""
+    announced = {
+        event.place for event in evidence.history.of(Announced) if event.type is EventType.REAUTH_REQUIRED
+    }
+    for grant in evidence.ending.grants:
+        lost = grant.row.state is GrantState.REAUTH_REQUIRED
+        if lost and grant.place not in announced:
+            yield _silent(evidence, grant, "event")
+        if lost and not any(reason == "reauth_required" for _, _, reason in grant.audit):
+            yield _silent(evidence, grant, "audit record")
+
+
+# ------------------------------------------------------------------------------------- 3: no stale write
+
+
+def generations_never_go_back(evidence: Evidence) -> Iterator[Violation]:
+    """And move on with a new token alone."""
+    for event in evidence.written:
+        if event.before is None or event.after is None:
+            continue
+        step = event.after.generation - event.before.generation
+        moved = event.what in ("commit", "connect")
+        if (step < 1) if moved else (step != 0 or event.after.fingerprint != event.before.fingerprint):
+            yield Violation(
+                promise=3, at=event.at, what=f"a {event.what} moved the generation by {step}", about=event.grant
+            )
+
+
+def credentials_follow_from_each_other(evidence: Evidence) -> Iterator[Violation]:
+    """A rotation replaces the credential that it redeemed, and keeps it where it brought no other."""
+    by_entry = {call.sent.entry: call for call in evidence.calls.values()}
+    for event in evidence.written:
+        call = by_entry.get(event.cause)
+        if event.what != "commit" or call is None or not call.sent.token:
+            continue
+        if not _follows(event.grant, event.before, event.after, call):
+            yield Violation(
+                promise=3,
+                at=event.at,
+                what=f"the answer to call {call.sent.call} was written over a credential that it did not redeem",
+                about=event.grant,
+            )
+
+
+# --------------------------------------------------------------------------------- 4: refusals, and whose they are
+
+
+def only_dead_credentials_ask_for_the_owner(evidence: Evidence) -> Iterator[Violation]:
+    """A refusal counts against the credential that was refused."""
+    by_entry = {call.sent.entry: call for call in evidence.calls.values()}
+    for event in evidence.written:
+        if event.what != "fail" or event.after is None:
+            continue
+        if event.detail in _CLIENT_CODES:
+            yield Violation(
+                promise=4, at=event.at, what=f"{event.detail} was held against a grant", about=event.grant
+            )
+        dead = event.after.state is GrantState.REAUTH_REQUIRED
+        if dead and not _refused(by_entry.get(event.cause), event.grant, event.after):
+            yield Violation(
+                promise=4,
+                at=event.at,
+                what="an owner is asked for consent though the provider refused no credential of the grant",
+                about=event.grant,
+            )
+
+
+# ------------------------------------------------------------------------------------------- 5 and 6: agents
+
+
+def cached_tokens_are_served(evidence: Evidence) -> Iterator[Violation]:
+    """Whatever is down."""
+    for answer in evidence.history.of(Answered):
+        wanted = ENOUGH_SECONDS if answer.min_ttl is None else answer.min_ttl
+        life = answer.cached_life
+        if life is not None and life >= wanted and answer.code != "ok" and not answer.journal_failed:
+            yield Violation(
+                promise=5,
+                at=answer.at,
+                what=f"{answer.code}, though the cache had a token for {life:.0f} s more",
+                about=answer.place[0],
+            )
+
+
+def what_is_handed_out_is_good(evidence: Evidence) -> Iterator[Violation]:
+    """A provider issued it for this service, it still lives by the dispenser's clock, and it is audited."""
+    issued = {call.processed.access_token for call in evidence.calls.values() if call.processed}
+    for answer in evidence.history.of(Answered):
+        if answer.code != "ok":
+            continue
+        ours = answer.token in issued or answer.token.split(":")[2] == "0"
+        ours = ours and answer.token.split(":")[1] == answer.place[0]
+        if not ours or not answer.audited or (answer.remaining is not None and answer.remaining <= 0):
+            yield Violation(
+                promise=6, at=answer.at, what="a bad or unaudited token was handed out", about=answer.place[0]
+            )
+
+
+# ------------------------------------------------------------------------------------------------- all of it
+
+
+def everything_settles(evidence: Evidence) -> Iterator[Violation]:
+    """Once nothing goes wrong any more."""
+    for what in evidence.ending.unsettled:
+        yield Violation(promise=0, at=evidence.ending.at, what=f"it never settles: {what}")
+
+
+def nothing_crashes(evidence: Evidence) -> Iterator[Violation]:
+    """Whatever the world does is expected."""
+    for event in evidence.history.of(Unhandled):
+        yield Violation(promise=0, at=event.at, what=f"nobody caught {event.error}", about=event.process)
+    for said in evidence.history.of(Said):
+        if said.text.startswith("Unexpected error"):
+            yield Violation(promise=0, at=said.at, what=said.text, about=said.process)
+
+
+JUDGES: Final[tuple[Judge, ...]] = (
+    never_twice_at_once,
+    asked_once_when_all_is_well,
+    what_is_spooled_takes_effect,
+    spent_tokens_are_redeemed_again_only_after_a_loss,
+    grants_are_lost_in_the_window_alone,
+    losses_are_told_of,
+    generations_never_go_back,
+    credentials_follow_from_each_other,
+    only_dead_credentials_ask_for_the_owner,
+    cached_tokens_are_served,
+    what_is_handed_out_is_good,
+    everything_settles,
+    nothing_crashes,
+)
+
+
+def _calls(history: History) -> dict[int, Call]:
+    calls: dict[int, Call] = {}
+    for event in history.events:
+        match event:
+            case Sent(call=number):
+                calls[number] = Call(event)
+            case Processed(call=number):
+                calls[number].processed = event
+            case Ended(call=number):
+                calls[number].ended = event
+            case Spooled(call=number) if number in calls:
+                calls[number].spooled = event
+    return calls
+
+
+def _by_token(evidence: Evidence) -> dict[str, list[Call]]:
+    by_token: dict[str, list[Call]] = defaultdict(list)
+    for call in evidence.calls.values():
+        if call.sent.token:
+            by_token[call.sent.token].append(call)
+    return by_token
+
+
+def _paused(evidence: Evidence, first: Call, second: Call) -> bool:
+    until = second.sent.at
+    since = min(first.sent.at, second.sent.at) - 300.0
+    return any(
+        event.what == "paused" and since <= event.at <= until and event.process in (first.sent.process, second.sent.process)
+        for event in evidence.history.of(Happened)
+    )  # fmt: skip
+
+
+def _answered(call: Call) -> bool:
+    return call.ended is not None and call.ended.how == "answered"
+
+
+def _lost_by_then(evidence: Evidence, call: Call, moment: float) -> bool:
+    """The answer of a call that was carried out was out of reach, for a reason that the design allows."""
+    if call.safe and _answered(call):
+        # It is on the disk of a process that is not there.
+        assert call.spooled is not None
+        return evidence.stopped_within(call.sent.process, call.spooled.at, moment)
+    return _in_the_window(evidence, call)
+
+
+def _in_the_window(evidence: Evidence, call: Call) -> bool:
+    """The answer was lost on its way, or with its process before the disk had it, or the disk failed."""
+    if call.ended is None:
+        return True
+    if call.ended.how in ("lost", "unusable", "not sent"):
+        return True
+    if call.ended.how == "cancelled":
+        return False
+    if call.spooled is not None:
+        return not call.spooled.durable
+    return evidence.stopped_within(call.sent.process, call.ended.at, call.ended.at + FSYNC_SECONDS)
+
+
+def _excused(evidence: Evidence, grant: FinalGrant) -> bool:
+    habit = _HABITS[grant.provider]
+    if not (habit.strict or _forgetful(habit)):
+        return False
+    family = grant.token.rpartition(".")[0]
+    ours = [call for call in evidence.calls.values() if call.sent.token.rpartition(".")[0] == family]
+    return any(call.issued and _lost_by_then(evidence, call, evidence.ending.at) for call in ours)
+
+
+def _forgetful(habit: Habit) -> bool:
+    """It takes a spent token within its grace window and does not repeat the new one."""
+    return habit.replay is Replay.NONE and habit.rotation.rotates
+
+
+def _silent(evidence: Evidence, grant: FinalGrant, what: str) -> Violation:
+    return Violation(promise=2, at=evidence.ending.at, what=f"{grant.id} is lost without an {what}", about=grant.id)
+
+
+def _follows(grant: GrantId, before: Row | None, after: Row | None, call: Call) -> bool:
+    if before is None or after is None:
+        return False
+    redeemed = fingerprint(grant, RefreshToken(value=call.sent.token))
+    brought = fingerprint(grant, RefreshToken(value=call.child)) if call.child else redeemed
+    return before.fingerprint == redeemed and after.fingerprint == brought
+
+
+def _refused(call: Call | None, grant: GrantId, row: Row) -> bool:
+    if call is None or call.processed is None or call.processed.result != "invalid_grant":
+        return False
+    return fingerprint(grant, RefreshToken(value=call.sent.token)) == row.fingerprint

@@ -182,6 +182,14 @@ async def test_a_rotation_job_hands_a_credential_in(gateway: Gateway) -> None:
     assert (await gateway.ask()).status_code == 200
 
 
+async def test_a_slow_provider_leaves_the_rotation_job_with_an_enrolment(gateway: Gateway) -> None:
+    gateway.provider.behaviour = Behaviour(response_delay_seconds=2)
+    body = json.dumps({"refresh_token": gateway.provider.issue_refresh_token("ada", ("tasks:write",))})
+    headers = bearer(gateway.vault.admin_token) | {"Prefer": "wait=0"}
+    pending = await gateway.http.put("/v1/credentials/time-tracker?owner=ada", content=body, headers=headers)
+    assert (pending.status_code, pending.json()["state"]) == (202, "pending")
+
+
 async def test_a_credential_that_the_provider_refuses_changes_nothing(connected: Gateway) -> None:
     assert problem(await connected.put({"refresh_token": "made-up"})) == (422, "invalid_grant")
     assert (await connected.ask()).json()["generation"] == 1
@@ -297,6 +305,13 @@ async def test_a_database_that_is_down_makes_it_unready_and_not_dead(connected: 
     assert (await connected.ask()).status_code == 200
 
 
+async def test_a_database_that_is_down_is_said_to_be_down_and_when_to_ask_again(gateway: Gateway) -> None:
+    await gateway.vault.world.store.close()
+    refused = await gateway.put({"refresh_token": "x"})
+    assert problem(refused) == (503, "store_unavailable")
+    assert refused.headers["retry-after"] == "1"
+
+
 async def test_what_is_not_there_is_a_problem_document_too(gateway: Gateway) -> None:
     assert problem(await gateway.http.get("/nowhere"))[0] == 404
     assert problem(await gateway.http.delete("/v1/audit"))[0] == 405
@@ -357,6 +372,46 @@ async def test_a_callback_without_the_cookie_of_the_browser_that_began_is_refuse
     assert problem(await gateway.ask()) == (409, "reauth_required")
 
 
+async def test_a_callback_with_another_browsers_cookie_is_refused(gateway: Gateway) -> None:
+    callback = await returned(gateway)
+    async with httpx.AsyncClient(trust_env=False) as other:
+        await other.get(str(gateway.http.base_url.join(gateway.connect_path(owner="grace"))))
+        assert len(other.cookies) == 1
+        assert (await other.get(callback)).status_code == 403
+    assert gateway.provider.token_calls == 0
+    assert (await gateway.http.get(callback)).status_code == 400, "the state was used up"
+
+
+async def test_continue_leads_on_only_from_the_page_that_was_shown(gateway: Gateway) -> None:
+    parts = urlsplit(gateway.connect_path())
+    form = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    assert (await gateway.http.post(parts.path, data=form)).status_code == 403
+
+
+async def test_the_page_says_who_connects_what_and_where_and_runs_nothing(gateway: Gateway) -> None:
+    page = await gateway.http.get(gateway.connect_path(owner='<script>alert("ada")</script>'))
+    for told in ("time-tracker", "tasks:write", urlsplit(gateway.provider.issuer).netloc, "&lt;script&gt;"):
+        assert told in page.text
+    assert "<script" not in page.text
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+async def test_a_browser_keeps_its_cookie_so_that_two_tabs_both_work(gateway: Gateway) -> None:
+    one, other = await begun(gateway), await begun(gateway)
+    for location in (one, other):
+        back = await gateway.http.get(location)
+        assert (await gateway.http.get(back.headers["location"])).status_code == 200
+
+
+async def test_an_admin_opens_the_page_without_a_ticket(gateway: Gateway) -> None:
+    page = await gateway.http.get(
+        "/v1/connect/time-tracker?owner=ada", headers=bearer(gateway.vault.admin_token)
+    )
+    assert page.status_code == 200
+
+
 async def test_a_state_works_once(gateway: Gateway) -> None:
     callback = await returned(gateway)
     assert (await gateway.http.get(callback)).status_code == 200
@@ -366,10 +421,16 @@ async def test_a_state_works_once(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"state": "another"}, {"iss": "https://evil.example"}, {"code": ""}, {"error": "access_denied"}],
+    [
+        {"state": "another"},
+        {"iss": "https://evil.example"},
+        {"code": ""},
+        {"error": "access_denied"},
+        {"code": ["one", "two"]},
+    ],
 )
 async def test_a_callback_that_was_tampered_with_connects_nothing(
-    gateway: Gateway, changes: dict[str, str]
+    gateway: Gateway, changes: dict[str, str | list[str]]
 ) -> None:
     callback = await returned(gateway)
     refused = await gateway.http.get(callback.copy_merge_params(changes))
@@ -399,7 +460,7 @@ async def test_the_two_scripts_of_the_story_work_with_plain_curl(gateway: Gatewa
     token = gateway.provider.issue_refresh_token("ada", ("tasks:write",))
     put = await curl(
         *("-X", "PUT", "-H", f"Authorization: Bearer {gateway.vault.admin_token}"),
-        *("-H", "Content-Type: application/json", "-d", json.dumps({"refresh_token": token})),
+        *("-d", json.dumps({"refresh_token": token})),
         f"{gateway.vault.url}/v1/credentials/time-tracker?owner=ada",
     )
     assert put["state"] == "active"

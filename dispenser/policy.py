@@ -19,7 +19,7 @@ class Query:
     session_owner: Owner
     service: ServiceName
     owner: Owner
-    #: The scopes that a token for this service carries.
+    #: The scopes that a token for this service carries, and those that are asked for.
     scopes: frozenset[str]
     #: The life asked for, in seconds.
     min_ttl_seconds: float

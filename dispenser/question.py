@@ -72,16 +72,17 @@ def _query(
     owner: Owner,
 ) -> Query:
     declared = catalogue.services.get(service)
-    scopes = () if declared is None else declared.scopes
+    # A token carries all that its service has: naming fewer scopes makes it no smaller.
+    scopes = frozenset(() if declared is None else declared.scopes)
     min_ttl = None
     if isinstance(call, TokenCall):
-        scopes = scopes if call.scopes is None else call.scopes
+        scopes |= frozenset(call.scopes or ())
         min_ttl = call.min_ttl
     return Query(
         agent=identity.agent,
         session_owner=identity.owner,
         service=service,
         owner=owner,
-        scopes=frozenset(scopes),
+        scopes=scopes,
         min_ttl_seconds=min_ttl or 0.0,
     )

@@ -11,7 +11,7 @@ from shared.envelope import seal_verifier
 from shared.model import Owner, ServiceName
 
 SLACK, ADA = ServiceName("slack-post"), Owner("ada")
-END = NOW + timedelta(hours=1)
+END = (NOW + timedelta(hours=1)).replace(microsecond=0)
 TICKET = mint(KEYS, SLACK, ADA, expires_at=END)
 
 

@@ -8,8 +8,8 @@ import base64
 import binascii
 from datetime import datetime
 from typing import Final
-from urllib.parse import quote, urlencode
 
+from shared.connect_address import connect_address
 from shared.envelope import open_ticket, seal_ticket
 from shared.errors import KeyMissing, SealBroken
 from shared.keyring import Keyring
@@ -42,8 +42,7 @@ def verify(keys: Keyring, text: str, service: ServiceName, owner: Owner, *, now:
 
 def connect_url(public_url: str, service: ServiceName, owner: Owner, ticket: str) -> str:
     """Where the owner gives consent."""
-    query = urlencode({"owner": owner, "ticket": ticket})
-    return f"{public_url}/v1/connect/{quote(service, safe='')}?{query}"
+    return connect_address(public_url, service, owner, ticket)
 
 
 def _decoded(text: str) -> bytes:

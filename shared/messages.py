@@ -15,6 +15,8 @@ from shared.model import EnrolmentId, GrantId, Owner, ServiceName
 EVENT_TYPE_PREFIX: Final = "dev.token-dispenser.vault."
 EVENT_SOURCE: Final = "token-dispenser"
 MAX_BODY_BYTES: Final = 4096
+#: What a database's integer holds.
+MAX_GENERATION: Final = 2**63 - 1
 
 
 class Reason(StrEnum):
@@ -79,11 +81,11 @@ def _map(body: bytes) -> dict[str, Any]:
 def _decoded(fields: dict[str, Any]) -> RefresherMessage:
     if fields["kind"] == "enrolment":
         return EnrolmentEvent(enrolment_id=EnrolmentId(_text(fields["enrolment"])))
-    if fields["kind"] != "expiry" or not isinstance(fields["generation"], int):
+    if fields["kind"] != "expiry":
         raise ValueError
     return ExpiryEvent(
         grant_id=GrantId(_text(fields["grant"])),
-        generation=fields["generation"],
+        generation=_generation(fields["generation"]),
         reason=Reason(fields["reason"]),
     )
 
@@ -91,6 +93,12 @@ def _decoded(fields: dict[str, Any]) -> RefresherMessage:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
+    return value
+
+
+def _generation(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_GENERATION:
+        raise ValueError
     return value
 
 
@@ -103,6 +111,8 @@ class EventType(StrEnum):
     REAUTH_REQUIRED = "credential.reauth_required"
     RECOVERED = "credential.recovered"
     REVOKED = "credential.revoked"
+    EXPIRING_SOON = "credential.expiring_soon"
+    INCIDENT = "provider.incident"
     DISPENSED = "token.dispensed"
     DENIED = "token.denied"
 

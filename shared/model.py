@@ -247,6 +247,12 @@ class Grant:
     last_error: str | None
     created_at: datetime
     updated_at: datetime
+    #: When the credential ends, used or not. None: nobody has said.
+    credential_expires_at: datetime | None = None
+    #: When its owner is to be told of that. None: told, or nothing to tell.
+    warn_at: datetime | None = None
+    #: When the credential was first sent without an answer that tells what became of it: it may be spent.
+    unsure_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,6 +226,8 @@ class Renewal:
     scopes: tuple[str, ...]
     token_expires_at: datetime | None
     refresh_at: datetime | None
+    credential_expires_at: datetime | None = None
+    warn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,7 @@ class Failure:
     state: GrantState
     error: str
     refresh_at: datetime | None
+    unsure_since: datetime | None = None
 
 
 class RotationStore(Protocol):
@@ -256,16 +259,16 @@ class RotationStore(Protocol):
         now: datetime,
         events: Sequence[LifecycleEvent],
     ) -> Grant | None:
-        """Compare-and-swap on generation and fingerprint: generation + 1, state `active`, failures 0, intent
-        closed as `done`, lease ended, events into the outbox. None: the grant is not as expected, and
-        nothing was written."""
+        """Compare-and-swap on generation and fingerprint: generation + 1, state `active`, failures 0, no
+        doubt left, intent closed as `done`, lease ended, events into the outbox. None: the grant is not as
+        expected, and nothing was written."""
 
     async def fail(
         self, intent: Intent, failure: Failure, *, now: datetime, events: Sequence[LifecycleEvent]
     ) -> Grant | None:
         """Close the intent with the error; where the grant still is at the intent's generation: failures + 1,
-        the state and `refresh_at` given, lease ended, events into the outbox. Returns the grant as it now
-        is."""
+        the failure's columns, lease ended, events into the outbox. Returns the grant as it now is. None: the
+        intent was closed before, by whoever took it over, or there is no such grant; nothing was written."""
 
     async def release(self, intent: Intent, why: str, now: datetime) -> None:
         """Close the intent and end the lease without touching the grant: nothing was sent."""

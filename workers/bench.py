@@ -1,8 +1,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
+from shared.connect_address import connect_address
 from shared.keyring import Keyring
+from shared.model import Owner, ServiceName
 from shared.ports import Bus, Cache, Clock, ProviderHttp, Store
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
@@ -28,6 +31,8 @@ class Bench:
     shelf: TokenShelf
     announcements: Announcements
     audit: AuditTrail
+    #: Where an owner consents anew: told in events, and so without a ticket to do it.
+    connect_url: Callable[[ServiceName, Owner], str]
 
     @classmethod
     def equipped(
@@ -42,6 +47,7 @@ class Bench:
         clock: Clock,
         entropy: Callable[[], float],
         name: str,
+        public_url: str,
     ) -> Self:
         """A bench on these ports."""
         return cls(
@@ -55,4 +61,5 @@ class Bench:
             shelf=TokenShelf(cache, clock),
             announcements=Announcements(store.outbox, bus),
             audit=AuditTrail(store.audit, clock, name),
+            connect_url=partial(connect_address, public_url),
         )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -45,13 +46,12 @@ class Conclusion:
 
         Raises: StoreUnavailable.
         """
-        now, rotations = self._bench.clock(), self._bench.store.rotations
-        if not await self._is_open(intent):
-            return await self._superseded(intent, grant)
-        events = lifecycle.failed(grant, failure, intent.id, now)
-        stored = await rotations.fail(intent, failure, now=now, events=events)
+        bench, now = self._bench, self._bench.clock()
+        address = bench.connect_url(grant.service, grant.owner)
+        events = lifecycle.failed(grant, failure, intent.id, now, address)
+        stored = await bench.store.rotations.fail(intent, failure, now=now, events=events)
         if stored is None or stored.generation != intent.generation:
-            return await self._superseded(intent, stored)
+            return await self._superseded(intent, await bench.store.grants.get(grant.id))
         await self._bench.announcements.attempt(events)
         await self._audit("grant.refresh_failed", failure.error, stored, reason=failure.state.value)
         return Failed(failure.error)
@@ -106,14 +106,20 @@ class Conclusion:
             bench.keys,
             service=grant.service,
             owner=grant.owner,
+            provider=provider,
             credential=credential,
             token=token,
+            ending=renewal.ends(issued, provider, credential, grant, answer.sent_at),
             entropy=bench.entropy(),
         )
 
     async def _committed(self, intent: Intent, grant: Grant, columns: Renewal) -> bool:
-        now, bench = self._bench.clock(), self._bench
-        events = lifecycle.renewed(grant, grant.generation + 1, intent.id, now)
+        now, bench, generation = self._bench.clock(), self._bench, grant.generation + 1
+        events = lifecycle.renewed(grant, generation, intent.id, now)
+        ends_at = columns.credential_expires_at
+        if ends_at is not None and columns.warn_at is not None and columns.warn_at <= now:
+            events.append(lifecycle.ending(grant, ends_at, generation, intent.id, now))
+            columns = replace(columns, warn_at=None)
         stored = await bench.store.rotations.commit(
             intent,
             expected_generation=grant.generation,
@@ -151,7 +157,12 @@ class Conclusion:
         self, intent: Intent, grant: Grant, registration: Registration, refused: Refused
     ) -> Result:
         failure = decision.failure(
-            refused, grant, registration.provider, now=self._bench.clock(), entropy=self._bench.entropy()
+            refused,
+            grant,
+            registration.provider,
+            now=self._bench.clock(),
+            entropy=self._bench.entropy(),
+            asked_at=intent.opened_at,
         )
         if failure is None:
             return await self._client_refused(intent, registration, refused)
@@ -176,10 +187,6 @@ class Conclusion:
             return len((await self._bench.providers.secrets(registration)).client_secrets)
         except ConfigurationError:
             return 0
-
-    async def _is_open(self, intent: Intent) -> bool:
-        found = await self._bench.store.rotations.intent(intent.id)
-        return found is not None and found[1]
 
     async def _audit(self, action: str, result: str, grant: Grant, *, reason: str = "") -> None:
         await self._bench.audit.record(

@@ -18,6 +18,8 @@ SEND_BUDGET_SECONDS: Final = 80.0
 FAILURES_UNTIL_FAILING: Final = 3
 #: Seconds before a token's end at which a strict provider is asked again after an ambiguous answer.
 LATE_SECONDS: Final = 60.0
+#: Of a grace window, the part in which a repetition is begun: it has to arrive inside.
+GRACE_FRACTION: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,46 +79,86 @@ def lineage(intent: Intent, child_fingerprint: bytes, stored: Grant | None) -> A
 
 def resend_is_harmless(provider: Provider) -> bool:
     """A credential that may have been redeemed can be redeemed again: it was not spent, or not at once."""
-    spends = provider.grant is GrantKind.AUTHORIZATION_CODE and provider.rotation.rotates
-    return not spends or provider.rotation.grace_seconds > 0
+    return not _spends(provider) or provider.rotation.grace_seconds > 0
+
+
+def _spends(provider: Provider) -> bool:
+    return provider.grant is GrantKind.AUTHORIZATION_CODE and provider.rotation.rotates
+
+
+def must_wait(grant: Grant, provider: Provider, now: datetime) -> bool:
+    """The credential may be spent and its grace is over: it is tried when its token is about to end."""
+    if _may_repeat(grant.unsure_since, provider, now):
+        return False
+    return grant.token_expires_at is not None and now < grant.token_expires_at - timedelta(
+        seconds=LATE_SECONDS
+    )
 
 
 def failure(
-    refused: Refused, grant: Grant, provider: Provider, *, now: datetime, entropy: float
+    refused: Refused,
+    grant: Grant,
+    provider: Provider,
+    *,
+    now: datetime,
+    entropy: float,
+    asked_at: datetime | None = None,
 ) -> Failure | None:
-    """What a refusal does to the grant. None: nothing, the client is to blame."""
+    """What a refusal does to the grant. None: nothing, the client is to blame.
+
+    `asked_at`: when the credential was sent, at the earliest. Left out: now.
+    """
     match refused.kind:
         case RefusalKind.CLIENT_CONFIG:
             return None
         case RefusalKind.DEAD:
             return Failure(state=GrantState.REAUTH_REQUIRED, error=refused.code, refresh_at=None)
-        case RefusalKind.AMBIGUOUS if not resend_is_harmless(provider):
-            return _unknown(refused, grant, now=now, entropy=entropy)
         case _:
-            return _delayed(refused, grant, provider, now=now, entropy=entropy)
+            doubt = grant.unsure_since
+            if refused.kind is RefusalKind.AMBIGUOUS and _spends(provider):
+                doubt = doubt or asked_at or now
+            return _repeated(refused, grant, provider, doubt, now=now, entropy=entropy)
 
 
-def _unknown(refused: Refused, grant: Grant, *, now: datetime, entropy: float) -> Failure:
-    """Late: was it not carried out, then waiting costs nothing; was it, then the repetition may kill the
-    family, and with it the access token that is still valid."""
-    soonest = now + timedelta(seconds=backoff_seconds(grant.failures + 1, entropy))
-    ends = grant.token_expires_at or now
-    late = ends - timedelta(seconds=LATE_SECONDS)
-    return Failure(state=GrantState.UNKNOWN, error=refused.code, refresh_at=max(soonest, late))
-
-
-def _delayed(refused: Refused, grant: Grant, provider: Provider, *, now: datetime, entropy: float) -> Failure:
-    wait = backoff_seconds(grant.failures + 1, entropy)
-    if (
-        refused.kind is RefusalKind.AMBIGUOUS
-        and provider.rotation.rotates
-        and provider.rotation.grace_seconds
-    ):
-        wait = min(wait, provider.rotation.grace_seconds / 3)
-    wait = max(wait, refused.retry_after_seconds or 0.0)
+def _repeated(
+    refused: Refused,
+    grant: Grant,
+    provider: Provider,
+    unsure_since: datetime | None,
+    *,
+    now: datetime,
+    entropy: float,
+) -> Failure:
+    soon = now + timedelta(seconds=_wait_seconds(refused, grant, provider, unsure_since, entropy))
+    safe = _may_repeat(unsure_since, provider, soon)
     return Failure(
-        state=_state_after_failure(grant, now), error=refused.code, refresh_at=now + timedelta(seconds=wait)
+        state=_state_after_failure(grant, now) if safe else GrantState.UNKNOWN,
+        error=refused.code,
+        refresh_at=soon if safe else max(soon, _late(grant, now)),
+        unsure_since=unsure_since,
     )
+
+
+def _wait_seconds(
+    refused: Refused, grant: Grant, provider: Provider, unsure_since: datetime | None, entropy: float
+) -> float:
+    wait = backoff_seconds(grant.failures + 1, entropy)
+    if unsure_since is not None and provider.rotation.grace_seconds:
+        wait = min(wait, provider.rotation.grace_seconds / 3)
+    return max(wait, refused.retry_after_seconds or 0.0)
+
+
+def _may_repeat(unsure_since: datetime | None, provider: Provider, moment: datetime) -> bool:
+    """A credential that was not spent, or is still in its grace, may be sent at this moment."""
+    if unsure_since is None or not _spends(provider):
+        return True
+    return (moment - unsure_since).total_seconds() <= GRACE_FRACTION * provider.rotation.grace_seconds
+
+
+def _late(grant: Grant, now: datetime) -> datetime:
+    """Was it not carried out, then waiting costs nothing; was it, then the repetition may kill the family,
+    and with it the access token that is still valid."""
+    return (grant.token_expires_at or now) - timedelta(seconds=LATE_SECONDS)
 
 
 def _state_after_failure(grant: Grant, now: datetime) -> GrantState:

@@ -20,15 +20,18 @@ from shared.model import (
 from workers import renewal
 from workers.answer import Answer
 from workers.outcome import Issued
+from workers.renewal import Ends
 
 
 def connected(
     keys: Keyring,
     enrolment: Enrolment,
     before: Grant | None,
+    *,
+    provider: Provider,
     credential: Credential,
     token: AccessToken,
-    *,
+    ending: Ends,
     now: datetime,
     entropy: float,
 ) -> Grant:
@@ -37,8 +40,10 @@ def connected(
         keys,
         service=enrolment.service,
         owner=enrolment.owner,
+        provider=provider,
         credential=credential,
         token=token,
+        ending=ending,
         entropy=entropy,
     )
     return Grant(
@@ -57,6 +62,8 @@ def connected(
         last_error=None,
         created_at=before.created_at if before else now,
         updated_at=now,
+        credential_expires_at=columns.credential_expires_at,
+        warn_at=columns.warn_at,
     )
 
 

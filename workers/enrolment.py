@@ -17,16 +17,18 @@ from shared.model import (
     Grant,
     GrantId,
     Presented,
+    Provider,
     RefusalKind,
     StaticToken,
 )
 from shared.ports import HttpRequest
-from workers import decision, enrolled_grant, lifecycle, oauth, outcome
+from workers import decision, enrolled_grant, lifecycle, oauth, outcome, renewal
 from workers.answer import Answer
 from workers.bench import Bench
 from workers.decision import LEASE_SECONDS
 from workers.outcome import NO_ANSWER, Issued, Refused
 from workers.providers import Registration
+from workers.renewal import Ends
 from workers.settlement import Done, Failed, Postponed, Result, Skipped, Spooled
 from workers.spool import Entry, Purpose, SpoolUnavailable
 
@@ -161,7 +163,10 @@ class Enrolments:
             token = enrolled_grant.issued_token(
                 enrolment, before, credential, issued, provider, answer=answer, scopes=scopes
             )
-            if await self._stored(enrolment, before, credential, token):
+            ending = renewal.ends(issued, provider, credential, None, answer.sent_at)
+            if await self._stored(
+                enrolment, before, provider, credential=credential, token=token, ending=ending
+            ):
                 return Done(token.generation)
         return Spooled()
 
@@ -171,16 +176,38 @@ class Enrolments:
         for _ in range(STORE_TRIES):
             before, now = await self._before(enrolment), self._bench.clock()
             token = enrolled_grant.static_token(enrolment, before, presented, registration.service, now)
-            if await self._stored(enrolment, before, presented, token):
+            if await self._stored(
+                enrolment,
+                before,
+                registration.provider,
+                credential=presented,
+                token=token,
+                ending=renewal.NEVER,
+            ):
                 return Done(token.generation)
         return Postponed(NOT_READY_SECONDS, "contended")
 
     async def _stored(
-        self, enrolment: Enrolment, before: Grant | None, credential: Credential, token: AccessToken
+        self,
+        enrolment: Enrolment,
+        before: Grant | None,
+        provider: Provider,
+        *,
+        credential: Credential,
+        token: AccessToken,
+        ending: Ends,
     ) -> bool:
         bench, now = self._bench, self._bench.clock()
         grant = enrolled_grant.connected(
-            bench.keys, enrolment, before, credential, token, now=now, entropy=bench.entropy()
+            bench.keys,
+            enrolment,
+            before,
+            provider=provider,
+            credential=credential,
+            token=token,
+            ending=ending,
+            now=now,
+            entropy=bench.entropy(),
         )
         events = lifecycle.connected(grant, before, enrolment.id, now)
         if not await bench.store.enrolments.succeed(enrolment.id, grant, now, events):

@@ -15,11 +15,22 @@ def renewed(grant: Grant, generation: int, cause: str, at: datetime) -> list[Lif
     return events
 
 
-def failed(grant: Grant, failure: Failure, cause: str, at: datetime) -> list[LifecycleEvent]:
-    """A refresh brought no token, or only the owner can help."""
-    final = failure.state is GrantState.REAUTH_REQUIRED
-    kind = EventType.REAUTH_REQUIRED if final else EventType.REFRESH_FAILED
-    return [_event(grant, kind, grant.generation, cause, at, error=failure.error, state=failure.state.value)]
+def failed(
+    grant: Grant, failure: Failure, cause: str, at: datetime, connect_url: str = ""
+) -> list[LifecycleEvent]:
+    """The grant got into trouble, or deeper; nothing where it was there before."""
+    if failure.state is grant.state:
+        return []
+    details = {"error": failure.error, "state": failure.state.value}
+    if failure.state is not GrantState.REAUTH_REQUIRED:
+        return [_event(grant, EventType.REFRESH_FAILED, grant.generation, cause, at, **details)]
+    details |= {"connect_url": connect_url} if connect_url else {}
+    return [_event(grant, EventType.REAUTH_REQUIRED, grant.generation, cause, at, **details)]
+
+
+def ending(grant: Grant, ends_at: datetime, generation: int, cause: str, at: datetime) -> LifecycleEvent:
+    """The owner will have to consent anew by then; until then all is well."""
+    return _event(grant, EventType.EXPIRING_SOON, generation, cause, at, ends_at=ends_at.isoformat())
 
 
 def connected(grant: Grant, before: Grant | None, cause: str, at: datetime) -> list[LifecycleEvent]:

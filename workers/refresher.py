@@ -10,6 +10,7 @@ from shared.errors import MalformedMessage, VaultError
 from shared.keyring import Keyring
 from shared.messages import EnrolmentEvent, ExpiryEvent, RefresherMessage, decode
 from shared.ports import Bus, Cache, Clock, DeadLetter, Delivery, ProviderHttp, Settlement, Store
+from shared.settings import DEFAULT_PUBLIC_URL
 from workers.bench import Bench
 from workers.conclusion import Conclusion
 from workers.enrolment import Enrolments
@@ -45,12 +46,14 @@ class Refresher:
         clock: Clock,
         entropy: Callable[[], float],
         name: str,
+        public_url: str = DEFAULT_PUBLIC_URL,
     ) -> None:
-        """`entropy`: uniform in [0, 1). `name`: the same after a restart, and no other refresher's."""
+        """`entropy`: uniform in [0, 1). `name`: the same after a restart, and no other refresher's.
+        `public_url`: the gateway's, for connect addresses in events."""
         self._bus = bus
         bench = Bench.equipped(
             store=store, bus=bus, cache=cache, http=http, keys=keys,
-            spool=spool, clock=clock, entropy=entropy, name=name,
+            spool=spool, clock=clock, entropy=entropy, name=name, public_url=public_url,
         )  # fmt: skip
         conclusion = Conclusion(bench)
         self._rotation = Rotation(bench, conclusion)

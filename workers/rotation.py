@@ -46,6 +46,8 @@ class Rotation:
             return Skipped("undeclared")
         if registration.standing.crowded:
             return Postponed(NOT_READY_SECONDS, "crowded")
+        if decision.must_wait(grant, registration.provider, self._bench.clock()):
+            return Skipped("late")
         async with registration.standing.turn():
             return await self._in_turn(grant, registration)
 

@@ -56,7 +56,9 @@ class Takeover:
     async def _mark_unknown(self, intent: Intent, grant: Grant, provider: Provider) -> None:
         """The token may be spent: nobody knows until it is tried, late."""
         now = self._clock()
-        failure = decision.failure(HOLDER_GONE, grant, provider, now=now, entropy=0.0)
+        failure = decision.failure(
+            HOLDER_GONE, grant, provider, now=now, entropy=0.0, asked_at=intent.opened_at
+        )
         if failure is None:
             return
         events = lifecycle.failed(grant, failure, intent.id, now)

@@ -94,6 +94,7 @@ async def refreshing(world: World) -> AsyncIterator[Refresher]:
             clock=world.clock,
             entropy=random.SystemRandom().random,
             name=f"refresher-{socket.gethostname()}-{slot.number}",
+            public_url=world.settings.public_url,
         )
         try:
             await worker.start()

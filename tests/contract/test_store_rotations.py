@@ -1,6 +1,7 @@
 """One refresher at a time, and a write that lands only where it belongs."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from contract.stores import NOW, a_renewal, an_event, claimed, granted, later, written_events
@@ -250,6 +251,32 @@ async def test_a_failure_after_the_generation_moved_on_touches_no_grant(store: S
     assert await store.rotations.intent(claim.intent.id) == (claim.intent, False)
     assert await written_events(store) == []
     assert isinstance(await asked(store, replaced, "refresher-2"), Claim)
+
+
+async def test_a_failure_of_an_intent_that_was_taken_over_touches_no_grant(store: Store) -> None:
+    """Between a look at the intent and the write others may end it, and succeed."""
+    grant = await granted(store)
+    claim = await claimed(store, grant)
+    await store.rotations.release(claim.intent, "holder_gone", later(1))
+
+    assert await store.rotations.fail(claim.intent, FAILING, now=later(2), events=[an_event()]) is None
+
+    assert await store.grants.get(grant.id) == grant
+    assert await written_events(store) == []
+
+
+async def test_a_doubt_stays_until_a_commit_ends_it(store: Store) -> None:
+    grant = await granted(store)
+    claim = await claimed(store, grant)
+    doubtful = replace(FAILING, unsure_since=later(1))
+    failed = await store.rotations.fail(claim.intent, doubtful, now=later(2), events=())
+    assert failed is not None
+    assert failed.unsure_since == later(1)
+
+    landed = await committed(store, (await claimed(store, failed)).intent)
+
+    assert landed is not None
+    assert landed.unsure_since is None
 
 
 async def test_a_released_claim_leaves_the_grant_as_it_was(store: Store) -> None:

@@ -195,6 +195,8 @@ class MemoryGrants:
             sealed_token=None,
             token_expires_at=None,
             refresh_at=None,
+            credential_expires_at=None,
+            warn_at=None,
         )
         self._tables.put_events(events, now)
         return row.grant
@@ -252,6 +254,7 @@ class MemoryRotations:
             state=GrantState.ACTIVE,
             failures=0,
             last_error=None,
+            unsure_since=None,
             updated_at=now,
         )
         self._close(intent, "done", now)
@@ -261,7 +264,8 @@ class MemoryRotations:
     async def fail(
         self, intent: Intent, failure: Failure, *, now: datetime, events: Sequence[LifecycleEvent]
     ) -> Grant | None:
-        self._close_open(intent, failure.error, now)
+        if not self._close_open(intent, failure.error, now):
+            return None
         row = self._tables.grants.get(intent.grant_id)
         if row is None:
             return None
@@ -274,6 +278,7 @@ class MemoryRotations:
             state=failure.state,
             last_error=failure.error,
             refresh_at=failure.refresh_at,
+            unsure_since=failure.unsure_since,
             failures=row.grant.failures + 1,
             updated_at=now,
         )
@@ -324,10 +329,12 @@ class MemoryRotations:
             row.close(outcome, now)
         return row
 
-    def _close_open(self, intent: Intent, outcome: str, now: datetime) -> None:
+    def _close_open(self, intent: Intent, outcome: str, now: datetime) -> bool:
         row = self._tables.intents.get(intent.id)
-        if row is not None and row.outcome is None:
-            row.close(outcome, now)
+        if row is None or row.outcome is not None:
+            return False
+        row.close(outcome, now)
+        return True
 
     def _end_lease(self, intent: Intent) -> None:
         row = self._tables.grants.get(intent.grant_id)

@@ -62,7 +62,9 @@ class SqlGrants:
     ) -> Grant | None:
         """Wipe credential and token, and move the generation on, so that no rotation under way can land."""
         wiped = {"sealed_credential": None, "credential_fingerprint": b"", "sealed_token": None}
-        idle = {"token_expires_at": None, "refresh_at": None, "announced_until": None}
+        idle = dict.fromkeys(
+            ("token_expires_at", "refresh_at", "announced_until", "credential_expires_at", "warn_at")
+        )
         change = (
             update(grants)
             .where(grants.c.id == grant_id, grants.c.state != GrantState.REVOKED)

@@ -82,9 +82,14 @@ class SqlRotations:
     async def fail(
         self, intent: Intent, failure: Failure, *, now: datetime, events: Sequence[LifecycleEvent]
     ) -> Grant | None:
-        """Close the intent with the error, which counts only at the intent's generation."""
+        """Close the intent with the error, which counts only at the intent's generation.
+
+        An intent that is closed already was taken over: others may have succeeded with the credential since.
+        """
         async with self._database.writing() as connection:
-            await connection.execute(_outcome(intent, failure.error, now).where(is_open))
+            closed = await connection.execute(_outcome(intent, failure.error, now).where(is_open))
+            if not closed.rowcount:
+                return None
             failed = (await connection.execute(_failed(intent, failure, now))).mappings().one_or_none()
             if failed is not None:
                 await put_events(self._database, connection, events, now)
@@ -161,6 +166,7 @@ def _renewed(renewal: Renewal, generation: int, now: datetime) -> dict[str, Any]
         "state": GrantState.ACTIVE,
         "failures": 0,
         "last_error": None,
+        "unsure_since": None,
         "announced_until": None,
         "updated_at": now,
     }
@@ -171,7 +177,7 @@ def _failed(intent: Intent, failure: Failure, now: datetime) -> Update:
         update(grants)
         .where(grants.c.id == intent.grant_id, grants.c.generation == intent.generation)
         .values(state=failure.state, last_error=failure.error, refresh_at=failure.refresh_at, updated_at=now)
-        .values(failures=grants.c.failures + 1, announced_until=None)
+        .values(unsure_since=failure.unsure_since, failures=grants.c.failures + 1, announced_until=None)
         .values(LEASE_ENDED)
         .returning(grants)
     )

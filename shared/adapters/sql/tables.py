@@ -94,6 +94,9 @@ grants = Table(
     Column("last_error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("credential_expires_at", UtcDateTime),
+    Column("warn_at", UtcDateTime),
+    Column("unsure_since", UtcDateTime),
     # Who may refresh it now, and until when the scheduler keeps quiet about it.
     Column("lease_holder", Text),
     Column("lease_until", UtcDateTime),

@@ -42,7 +42,7 @@ def fingerprint(keys: Keyring, access_token: str | None) -> str:
     """Finds a token's records again without telling the token. Raises: KeyMissing."""
     if access_token is None:
         return ""
-    key = keys.audit[keys.primary_id("audit")]
+    _, key = keys.primary_key("audit", keys.audit)
     return hmac.new(key, access_token.encode(), hashlib.sha256).hexdigest()[:FINGERPRINT_DIGITS]
 
 

@@ -45,7 +45,10 @@ class Denied:
 
 def evaluate(policies: Sequence[Policy], query: Query, now: datetime) -> Allowed | Denied:
     """The verdict. The order of policies does not matter: any deny that matches wins."""
-    matching = [policy for policy in policies if matches(policy, query, now)]
+    # By name, so that of several that say the same it is always the same one that is named.
+    matching = sorted(
+        (policy for policy in policies if matches(policy, query, now)), key=lambda policy: policy.name
+    )
     for policy in matching:
         if policy.effect is Effect.DENY and _denied_scopes(policy, query):
             return Denied(reason=f"Policy {policy.name} denies it.", policy=policy.name)
@@ -74,8 +77,12 @@ def _best(allowing: Iterable[Policy], query: Query) -> Allowed | Denied:
         else:
             refusals.append(Denied(reason=reason, policy=policy.name))
     if allowed:
-        return max(allowed, key=lambda verdict: verdict.max_ttl_seconds or float("inf"))
+        return max(allowed, key=_generosity)
     return refusals[0] if refusals else Denied(reason="No policy allows it.")
+
+
+def _generosity(verdict: Allowed) -> float:
+    return float("inf") if verdict.max_ttl_seconds is None else verdict.max_ttl_seconds
 
 
 def _shortfall(policy: Policy, query: Query) -> str | None:

@@ -53,7 +53,7 @@ class Identity:
 
 def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
     """A vault token for an identity. Raises: KeyMissing."""
-    key_id = keys.primary_id("signing")
+    key_id, private = keys.primary_key("signing", keys.signing_private)
     claims = {
         "iss": vault,
         "sub": identity.agent,
@@ -66,7 +66,7 @@ def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
         "exp": int(identity.expires_at.timestamp()),
         "scope": _broker_rights(identity.agent),
     }
-    key = OKPKey.import_key(keys.signing_private[key_id])
+    key = OKPKey.import_key(private)
     return jwt.encode({"alg": ALGORITHM, "kid": key_id}, claims, key, algorithms=[ALGORITHM])
 
 
@@ -86,7 +86,7 @@ def verify(keys: Keyring, text: str, *, vault: str, now: datetime) -> Identity:
     try:
         claims = jwt.decode(text, verification_keys(keys), algorithms=[ALGORITHM]).claims
         identity = _identity(claims, vault)
-    except (JoseError, ValueError, KeyError, TypeError, OverflowError):
+    except (JoseError, ValueError, KeyError, TypeError, OverflowError, OSError):
         raise InvalidVaultToken("This is not a vault token that this vault has made.") from None
     if now >= identity.expires_at:
         raise InvalidVaultToken("The vault token has expired: renew it before its end, or ask for a new one.")
@@ -106,7 +106,10 @@ def verification_keys(keys: Keyring) -> KeySet:
 
 
 def _identity(claims: Mapping[str, Any], vault: str) -> Identity:
-    if claims["iss"] != vault or vault not in claims["aud"] or type(claims["exp"]) is not int:
+    if claims["iss"] != vault or type(claims["exp"]) is not int or type(claims["iat"]) not in (int, float):
+        raise ValueError("claims")
+    # A text would do in RFC 7519 §4.1.3, and `in` would find us in the middle of another's name.
+    if not isinstance(claims["aud"], list) or vault not in claims["aud"]:
         raise ValueError("claims")
     texts = {name: claims[name] for name in ("sub", "sid", "own", "jti")}
     if not all(isinstance(text, str) and text for text in texts.values()):

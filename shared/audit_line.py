@@ -26,5 +26,5 @@ def decode(line: bytes) -> AuditRecord:
         known["at"] = datetime.fromisoformat(known["at"])
         known["scopes"] = tuple(known.get("scopes", ()))
         return AuditRecord(**known)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise MalformedMessage("A line of the audit journal is torn or altered.") from None

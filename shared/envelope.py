@@ -186,9 +186,9 @@ def fingerprint(grant_id: GrantId, credential: Credential) -> bytes:
 
 
 def _seal_to_refreshers(keys: Keyring, generation: int, place: bytes, body: bytes) -> bytes:
-    key_id = keys.primary_id("grant")
+    key_id, key = keys.primary_key("grant", keys.grant_public)
     header = _header(TO_REFRESHERS, key_id, generation)
-    return header + _SUITE.encrypt(body, keys.grant_public[key_id], info=header + place)
+    return header + _SUITE.encrypt(body, key, info=header + place)
 
 
 def _open_from_refreshers(keys: Keyring, sealed: bytes, place: bytes, generation: int) -> bytes:
@@ -205,10 +205,10 @@ def _open_from_refreshers(keys: Keyring, sealed: bytes, place: bytes, generation
 
 
 def _seal_under_cache_key(keys: Keyring, generation: int, place: bytes, body: bytes) -> bytes:
-    key_id = keys.primary_id("cache")
+    key_id, key = keys.primary_key("cache", keys.cache)
     header = _header(UNDER_CACHE_KEY, key_id, generation)
     nonce = os.urandom(NONCE_BYTES)
-    return header + nonce + keys.cache[key_id].encrypt(nonce, body, header + place)
+    return header + nonce + key.encrypt(nonce, body, header + place)
 
 
 def _open_from_cache_key(keys: Keyring, sealed: bytes, place: bytes) -> tuple[int, bytes]:

@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM7
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from shared.errors import ConfigurationError, KeyMissing
+
+Key = TypeVar("Key")
 
 KEY_ID_BYTES = 8
 MLKEM768_PUBLIC_BYTES = 1184
@@ -42,9 +44,21 @@ class Keyring:
         try:
             return self.primary[use]
         except KeyError:
-            raise KeyMissing(
-                f"This process holds no {use} key: run `dispenser init`, or give it one."
-            ) from None
+            raise _missing(use) from None
+
+    def primary_key(self, use: str, held: Mapping[str, Key]) -> tuple[str, Key]:
+        """The key, of those held, that new values of this use are made with, and its id.
+
+        Raises: KeyMissing.
+        """
+        key_id = self.primary_id(use)
+        if key_id not in held:  # as where the other half of a pair is all there is
+            raise _missing(use)
+        return key_id, held[key_id]
+
+
+def _missing(use: str) -> KeyMissing:
+    return KeyMissing(f"This process holds no {use} key: run `dispenser init`, or give it one.")
 
 
 def generate() -> dict[str, Any]:
@@ -108,7 +122,7 @@ def parse(text: str) -> Keyring:
         if document["version"] != 1:
             raise ValueError
         return _keyring(entries)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigurationError(
             ["The keyring is not one that `dispenser init` wrote: restore it from its backup."]
         ) from None

@@ -1,9 +1,10 @@
 """What a server process is told by its environment. All mistakes are named at once, before connecting."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from shared.errors import ConfigurationError
 
@@ -22,19 +23,21 @@ _CACHE_SCHEMES = (
     "rediss+cluster",
 )
 _DATABASE_SCHEMES = ("sqlite", "postgresql")
+#: `password`, `sentinel_password`, `sslpassword`, … with their values.
+_PASSWORD_ARGUMENT = re.compile(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A server's settings. URLs may hold passwords: `redacted` is for showing."""
+    """A server's settings. URLs may hold passwords: no `repr` shows them, and `redacted` is for showing."""
 
     #: State folder: keys, SQLite file, spool, audit journal.
     home: Path
-    broker_url: str = MEMORY_URL
-    cache_url: str = MEMORY_URL
-    database_url: str = ""
+    broker_url: str = field(default=MEMORY_URL, repr=False)
+    cache_url: str = field(default=MEMORY_URL, repr=False)
+    database_url: str = field(default="", repr=False)
     #: Where agents' owners reach the gateway, for connect addresses in replies.
-    public_url: str = DEFAULT_PUBLIC_URL
+    public_url: str = field(default=DEFAULT_PUBLIC_URL, repr=False)
     #: The vault's name: audience and issuer of vault tokens.
     vault_name: str = DEFAULT_VAULT_NAME
     log_level: str = DEFAULT_LOG_LEVEL
@@ -46,7 +49,8 @@ class Settings:
 
     def redacted(self) -> dict[str, str]:
         """Every setting as text, passwords left out."""
-        return {field.name: _without_password(str(getattr(self, field.name))) for field in fields(self)}
+        names = [setting.name for setting in fields(self)]
+        return {name: _without_password(str(getattr(self, name))) for name in names}
 
 
 def from_environment(environment: Mapping[str, str], *, default_home: Path) -> Settings:
@@ -69,27 +73,31 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
 
 def _mistakes(settings: Settings) -> list[str]:
     found = [
-        *_scheme_mistakes("DISPENSER_BROKER_URL", settings.broker_url, _BROKER_SCHEMES),
-        *_scheme_mistakes("DISPENSER_CACHE_URL", settings.cache_url, _CACHE_SCHEMES),
-        *_scheme_mistakes("DISPENSER_DATABASE_URL", settings.database_url, _DATABASE_SCHEMES),
-        *_scheme_mistakes("DISPENSER_PUBLIC_URL", settings.public_url, ("http", "https")),
+        *_url_mistakes("DISPENSER_BROKER_URL", settings.broker_url, _BROKER_SCHEMES),
+        *_url_mistakes("DISPENSER_CACHE_URL", settings.cache_url, _CACHE_SCHEMES),
+        *_url_mistakes("DISPENSER_DATABASE_URL", settings.database_url, _DATABASE_SCHEMES),
+        *_url_mistakes("DISPENSER_PUBLIC_URL", settings.public_url, ("http", "https")),
     ]
     if settings.log_level not in ("debug", "info", "warning", "error"):
         found.append("DISPENSER_LOG_LEVEL: one of debug, info, warning, error.")
     return found
 
 
-def _scheme_mistakes(name: str, url: str, schemes: tuple[str, ...]) -> list[str]:
-    scheme = url.partition("://")[0]
-    if "://" in url and scheme in schemes:
-        return []
-    # The value is not shown: it may be a password put into the wrong variable.
-    return [f"{name}: its scheme must be one of {', '.join(schemes)}, as in {schemes[-1]}://…"]
+def _url_mistakes(name: str, url: str, schemes: tuple[str, ...]) -> list[str]:
+    # The value is not shown: it may be a password, put into the wrong variable or not escaped.
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in schemes:
+        return [f"{name}: its scheme must be one of {', '.join(schemes)}, as in {schemes[-1]}://…"]
+    try:
+        urlsplit(url)
+    except ValueError:
+        return [f"{name}: not an address; a password's special characters are written as %5B and the like."]
+    return []
 
 
 def _without_password(text: str) -> str:
-    parts = urlsplit(text)
-    if "://" not in text or parts.password is None:
-        return text
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    """Whatever lies between the user and the last `@` is the password, escaped as it should be or not."""
+    scheme, separator, rest = _PASSWORD_ARGUMENT.sub(r"\1***", text).partition("://")
+    login, at, place = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{separator}{user}{colon and ':***'}{at}{place}"

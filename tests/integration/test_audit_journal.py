@@ -167,6 +167,11 @@ def test_a_line_that_is_none_is_told(garbage: bytes) -> None:
         audit_line.decode(garbage)
 
 
+def test_a_line_nested_beyond_reading_is_told_too() -> None:
+    with pytest.raises(MalformedMessage):
+        audit_line.decode(b"[" * 100_000)
+
+
 def test_hand_outs_and_denials_are_told_with_an_id_that_stays() -> None:
     written = replace(RECORD, writer="w1", sequence=7)
     event = told_of(written)

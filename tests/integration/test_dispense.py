@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from builders import KEYS, VAULT, a_policy, a_vault_token
+from builders import KEYS, VAULT, a_policy, a_service, a_vault_token
 from integration.desk import PLACE, Desk
 
 from dispenser.protocol import Code, RejectedCall, RenewCall, Reply, TokenCall
@@ -136,6 +136,19 @@ async def test_what_exists_cannot_be_told_apart_without_rights(desk: Desk) -> No
     }
     assert (await desk.ask(TokenCall(service="nothing"))).code is Code.NOT_FOUND
     assert (await desk.ask(TokenCall(service="time-tracker", owner="grace"))).code is Code.DENIED
+
+
+@pytest.mark.parametrize("scopes", [None, ("tasks:read",)])
+async def test_a_token_that_carries_more_than_a_policy_allows_is_not_had_by_naming_less(
+    desk: Desk, scopes: tuple[str, ...] | None
+) -> None:
+    both = ("tasks:read", "tasks:write")
+    await desk.declare(services=[a_service(scopes=both)], policies=[a_policy(scopes=("tasks:read",))])
+    await desk.look()
+    await desk.grant(cached=False)
+    await desk.put(desk.token(1, scopes=both))
+    reply = await desk.ask(TokenCall(service="time-tracker", scopes=scopes))
+    assert (reply.code, reply.access_token) == (Code.DENIED, None)
 
 
 async def test_a_policy_shortens_how_long_a_token_may_be_kept(desk: Desk) -> None:

@@ -1,12 +1,15 @@
 """A keyring comes back from its text, names what is missing, and is divided by role."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from builders import an_identity
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispenser.vault_token import mint
 from shared import envelope, keyring
 from shared.errors import ConfigurationError, KeyMissing
 from shared.model import EnrolmentId, Owner, RefreshToken, ServiceName
@@ -56,6 +59,11 @@ def test_a_keyring_that_was_damaged_is_refused_without_showing_it(change: Any) -
     assert DOCUMENT["keys"][1]["secret"] not in str(refusal.value)
 
 
+def test_a_keyring_nested_beyond_reading_is_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        keyring.parse("[" * 100_000)
+
+
 @given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
 def test_garbage_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
@@ -82,3 +90,18 @@ def test_who_handles_no_secret_holds_no_key(role: str) -> None:
 def test_a_missing_use_is_named() -> None:
     with pytest.raises(KeyMissing, match="signing"):
         role_keys("refresher").primary_id("signing")
+
+
+def test_half_a_pair_makes_nothing_new() -> None:
+    keys = keyring.parse(json.dumps(DOCUMENT))
+    with pytest.raises(KeyMissing, match="signing"):
+        mint(replace(keys, signing_private={}), an_identity(), vault="vault")
+    with pytest.raises(KeyMissing, match="grant"):
+        envelope.seal_enrolment(replace(keys, grant_public={}), *PLACE, RefreshToken(value="rt"))
+
+
+@pytest.mark.parametrize("use", ["grant", "cache", "signing", "audit"])
+def test_a_key_that_is_named_and_not_held_is_missed(use: str) -> None:
+    keys = keyring.parse(json.dumps(DOCUMENT))
+    with pytest.raises(KeyMissing, match=use):
+        keys.primary_key(use, {"0" * 16: "another"})

@@ -88,12 +88,20 @@ def test_a_revocation_that_the_renewal_has_not_seen_voids_the_new_one_too() -> N
         (signed(aud=None), {}),
         (signed(aud="rabbitmq"), {}),
         (signed(aud=["rabbitmq"]), {}),
+        (signed(aud=VAULT), {}),
+        (signed(aud=f"not-{VAULT}-but-longer"), {}),
+        (signed(aud={VAULT: True}), {}),
         (signed(iss=None), {}),
         (signed(iss="another"), {}),
         (signed(exp=None), {}),
         (signed(exp=NOW.timestamp() + 60.5), {}),
         (signed(exp=10**30), {}),
+        (signed(exp=2**62), {}),
+        (signed(exp=True), {}),
         (signed(iat=None), {}),
+        (signed(iat=True), {}),
+        (signed(iat="0"), {}),
+        (signed(iat=-1e18), {}),
         (signed(sub=None), {}),
         (signed(sub=""), {}),
         (signed(sub=7), {}),
@@ -120,6 +128,22 @@ def test_another_algorithm_is_not_taken_whatever_key_it_is_keyed_with(algorithm:
     for signature in ("", base64.urlsafe_b64encode(mac).rstrip(b"=").decode()):
         with pytest.raises(InvalidVaultToken):
             check(f"{head}.{body}.{signature}")
+
+
+def signed_by_hand(**header: Any) -> str:
+    signed_part = f"{_part({'alg': 'EdDSA', 'kid': KEY_ID} | header)}.{_part(claims(a_vault_token()))}"
+    signature = KEYS.signing_private[KEY_ID].sign(signed_part.encode())
+    return f"{signed_part}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+@pytest.mark.parametrize("extension", [{"crit": ["x"], "x": 1}, {"crit": ["b64"], "b64": False}])
+def test_what_must_be_understood_and_is_not_is_refused_though_the_signature_is_ours(
+    extension: dict[str, Any],
+) -> None:
+    """RFC 7515 §4.1.11."""
+    assert check(signed_by_hand()) == an_identity()
+    with pytest.raises(InvalidVaultToken):
+        check(signed_by_hand(**extension))
 
 
 @given(st.integers(0, len(a_vault_token()) - 1), st.characters(codec="ascii"))

@@ -1,10 +1,13 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from integration.silence import silent
 
+from dispenser.testing.emulator import Emulator
+from dispenser.testing.faults import Hang
 from shared.adapters import provider_http
 from shared.adapters.provider_http import LONGEST_BODY_BYTES, HttpxProviderHttp
 from shared.ports import HttpRequest, HttpResponse, NoAnswer, NotSent
@@ -110,3 +113,17 @@ async def test_a_provider_that_takes_for_ever_is_given_up(monkeypatch: pytest.Mo
     async with server:
         with pytest.raises(NoAnswer):
             await send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+
+async def test_an_answer_that_comes_while_the_process_is_stopped_is_read(monkeypatch: pytest.MonkeyPatch):
+    """The time for it has run out by then, as it does when a machine sleeps."""
+    monkeypatch.setattr(provider_http, "TOTAL_SECONDS", 1.0)
+    with Emulator() as provider:  # in a thread of its own, so it goes on
+        hang = Hang()
+        provider.faults.next(hang)
+        asking = asyncio.create_task(send(provider.token_url))
+        await hang.reached()
+        hang.release()
+        time.sleep(1.5)  # noqa: ASYNC251 - nothing of ours runs meanwhile
+
+        assert (await asking).status == 401

@@ -22,6 +22,9 @@ class Admin:
                 "refreshes": journal.refreshes,
                 "reuses": journal.reuses,
                 "overlaps": journal.overlaps,
+                "most_at_once": journal.most_at_once,
+                "most_in_a_second": journal.most_in_a_second,
+                "outcomes": journal.outcomes,
                 "requests": [asdict(record) for record in journal.received],
                 "api_calls": [asdict(call) for call in journal.api_calls],
             }
@@ -47,8 +50,9 @@ class Admin:
             fields.get("owner", self._provider.default_owner),
             tuple(fields.get("scopes", ())),
             fields.get("client_id", self._provider.client_id),
+            self._provider.behaviour,
         )
-        return JSONResponse({"refresh_token": token})
+        return JSONResponse({"refresh_token": token.value})
 
     async def revoke_all(self, _request: Request) -> Response:
         """Every token dies."""

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -7,10 +8,10 @@ from dispenser.testing.behaviour import Behaviour
 from dispenser.testing.clients import Client, Clients, Presented
 from dispenser.testing.codes import Codes
 from dispenser.testing.refusal import Refusal
-from dispenser.testing.tokens import Family, Issued, RefreshToken, Tokens, standing
+from dispenser.testing.tokens import Family, Issued, RefreshToken, Tokens, ends_at, standing
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_FACTORS: Final = {"seconds": 1, "text": 1, "milliseconds": 1000}
+_FACTORS: Final = {"seconds": 1, "text": 1, "milliseconds": 1000, "zero": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,15 @@ class Authority:
             case "refresh_token":
                 return self._from_refresh_token(form, client, behaviour)
             case "client_credentials":
-                family = Family(client.client_id, client.client_id, _scopes(form))
+                family = Family(client.client_id, client.client_id, _scopes(form), self.clock())
                 return self._granted(self._issued(family, family.scopes, None, behaviour), behaviour)
         raise Refusal("unsupported_grant_type", "This provider does not know that grant type.")
 
-    def consented(self, owner: str, scopes: tuple[str, ...], client_id: str) -> str:
+    def consented(
+        self, owner: str, scopes: tuple[str, ...], client_id: str, behaviour: Behaviour
+    ) -> RefreshToken:
         """A refresh token as if `owner` had consented just now."""
-        return self.tokens.issue_refresh(Family(client_id, owner, scopes)).value
+        return self._first_refresh(Family(client_id, owner, scopes, self.clock()), behaviour)
 
     def revoke(self, token: str, client: Client) -> None:
         """A refresh token takes its family with it; what is unknown is no error (RFC 7009 §2.1, §2.2)."""
@@ -97,8 +100,14 @@ class Authority:
             verifier=form.get("code_verifier", ""),
             now=self.clock(),
         )
-        refresh = self.tokens.issue_refresh(family)
+        refresh = self._first_refresh(family, behaviour)
         return self._granted(self._issued(family, family.scopes, refresh, behaviour), behaviour)
+
+    def _first_refresh(self, family: Family, behaviour: Behaviour) -> RefreshToken:
+        token = self.tokens.issue_refresh(family, self.clock())
+        if behaviour.most_consents is not None:
+            self.tokens.end_oldest(family, behaviour.most_consents)
+        return token
 
     def _from_assertion(self, form: Mapping[str, str], behaviour: Behaviour) -> Granted:
         text = form.get("assertion", "")
@@ -108,7 +117,8 @@ class Authority:
         claims = assertion.verify(
             text, self.service_accounts[name], audiences=(self.issuer, self.token_url), now=self.clock()
         )
-        family = Family(name, str(claims.get("sub", name)), _scopes(form) or _scopes(claims))
+        scopes = _scopes(form) or _scopes(claims)
+        family = Family(name, str(claims.get("sub", name)), scopes, self.clock())
         return self._granted(self._issued(family, family.scopes, None, behaviour), behaviour)
 
     def _from_refresh_token(self, form: Mapping[str, str], client: Client, behaviour: Behaviour) -> Granted:
@@ -124,22 +134,26 @@ class Authority:
             case "reused":
                 token.family.revoked = behaviour.on_reuse == "revoke_family"
                 raise Refusal("invalid_grant", "The refresh token was used before.", outcome="reused")
+            case "expired":
+                raise Refusal("invalid_grant", "The refresh token has expired.", outcome="expired")
         raise Refusal("invalid_grant", "The refresh token was revoked.")
 
     def _rotated(self, token: RefreshToken, scopes: tuple[str, ...], behaviour: Behaviour) -> Issued:
+        token.used_at = self.clock()
         if behaviour.omit_refresh_token:
             return self._issued(token.family, scopes, None, behaviour)
         if not behaviour.rotates:
             return self._issued(token.family, scopes, token, behaviour)
         token.spent_at = self.clock()
-        successor = self.tokens.issue_refresh(token.family)
+        successor = self.tokens.issue_refresh(token.family, self.clock())
         token.successor = self._issued(token.family, scopes, successor, behaviour)
         return token.successor
 
     def _replayed(self, token: RefreshToken, scopes: tuple[str, ...], behaviour: Behaviour) -> Issued:
         if behaviour.replay == "same" and token.successor:
             return token.successor
-        return self._issued(token.family, scopes, self.tokens.issue_refresh(token.family), behaviour)
+        successor = self.tokens.issue_refresh(token.family, self.clock())
+        return self._issued(token.family, scopes, successor, behaviour)
 
     def _issued(
         self, family: Family, scopes: tuple[str, ...], refresh: RefreshToken | None, behaviour: Behaviour
@@ -148,14 +162,21 @@ class Authority:
         return Issued(self.tokens.issue_access(family, scopes, expires_at), refresh)
 
     def _granted(self, issued: Issued, behaviour: Behaviour, outcome: str = "issued") -> Granted:
-        body: dict[str, Any] = {"access_token": issued.access.value, "token_type": "Bearer"}
+        body: dict[str, Any] = {"access_token": issued.access.value, "token_type": behaviour.token_type}
         if behaviour.expires_in != "omitted":
             seconds = issued.access.expires_at - self.clock()
             left = round(seconds * _FACTORS[behaviour.expires_in])
             body["expires_in"] = str(left) if behaviour.expires_in == "text" else left
         if issued.refresh:
-            body["refresh_token"] = issued.refresh.value
-        return Granted(body | {"scope": " ".join(issued.access.scopes)}, outcome)
+            body |= self._refresh_fields(issued.refresh, behaviour)
+        if not behaviour.omit_scope:
+            body["scope"] = behaviour.scope_separator.join(issued.access.scopes)
+        return Granted(body, outcome)
+
+    def _refresh_fields(self, token: RefreshToken, behaviour: Behaviour) -> dict[str, Any]:
+        left = ends_at(token, behaviour) - self.clock()
+        told = behaviour.tells_refresh_token_life and math.isfinite(left)
+        return {"refresh_token": token.value} | ({"refresh_token_expires_in": round(left)} if told else {})
 
 
 def _scopes(fields: Mapping[str, Any]) -> tuple[str, ...]:

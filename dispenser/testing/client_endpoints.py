@@ -2,14 +2,14 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from dispenser.testing import faults
+from dispenser.testing import faults, wording
 from dispenser.testing.authority import Granted
 from dispenser.testing.clients import Presented, presented
 from dispenser.testing.connection import Cut, reset
@@ -18,9 +18,6 @@ from dispenser.testing.provider import Provider
 from dispenser.testing.refusal import Refusal
 from dispenser.testing.tokens import fingerprint
 
-#: RFC 6749 §5.1.
-NO_STORE: Final = {"Cache-Control": "no-store"}
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -28,6 +25,8 @@ class Call:
 
     form: Mapping[str, str]
     client: Presented
+    #: The client says that it takes JSON.
+    accepts_json: bool
     #: Its place in the journal.
     place: int
 
@@ -69,10 +68,14 @@ class ClientEndpoints:
             refresh_token=fingerprint(token) if token else "",
             fault=type(fault).__name__ if fault else "",
         )
-        return Call(form, client, self._provider.journal.arrived(received))
+        accepts_json = "json" in request.headers.get("accept", "")
+        return Call(form, client, accepts_json, self._provider.journal.arrived(received))
 
     async def _faulty(self, call: Call, fault: faults.Fault | None) -> ASGIApp:
         """The answer to a token request, or what the fault makes of it."""
+        if fault is None and self._too_many(call):
+            self._provider.journal.note(call.place, "too_many")
+            return wording.too_many(self._authority.clock(), self._provider.behaviour)
         match fault:
             case faults.ResetBefore():
                 return reset
@@ -94,10 +97,18 @@ class ClientEndpoints:
             granted = carry_out(call)
         except Refusal as refusal:
             self._provider.journal.note(call.place, refusal.outcome)
-            body = {"error": refusal.code, "error_description": refusal.description}
-            return JSONResponse(body, refusal.status, _challenge(refusal, call))
+            return wording.refused(refusal, self._provider.behaviour, basic=call.client.method == "basic")
         self._provider.journal.note(call.place, granted.outcome)
-        return JSONResponse(granted.body, headers=NO_STORE)
+        return wording.granted(
+            granted.body,
+            self._provider.behaviour,
+            grant_type=call.form.get("grant_type", ""),
+            accepts_json=call.accepts_json,
+        )
+
+    def _too_many(self, call: Call) -> bool:
+        most = self._provider.behaviour.max_requests_per_second
+        return most is not None and self._provider.journal.in_second_of(call.place) > most
 
     def _granted(self, call: Call) -> Granted:
         return self._authority.token(call.form, call.client, self._provider.behaviour)
@@ -126,7 +137,7 @@ async def _spoiled(answer: Response, fault: faults.Fault | None) -> ASGIApp:
         case faults.Truncated():
             return Cut(bytes(answer.body))
         case faults.FormEncoded():
-            return _as_form(answer)
+            return wording.form(json.loads(bytes(answer.body)))
     return answer
 
 
@@ -141,16 +152,5 @@ def _fields(body: bytes, content_type: str) -> dict[str, str]:
     return {str(k): str(v) for k, v in fields.items()} if isinstance(fields, dict) else {}
 
 
-def _challenge(refusal: Refusal, call: Call) -> dict[str, str]:
-    """Who tried HTTP authentication is told the scheme (RFC 6749 §5.2)."""
-    basic = refusal.code == "invalid_client" and call.client.method == "basic"
-    return NO_STORE | ({"WWW-Authenticate": "Basic"} if basic else {})
-
-
 def _response(reply: faults.Reply) -> Response:
     return Response(reply.body, reply.status, dict(reply.headers), reply.content_type)
-
-
-def _as_form(answer: Response) -> Response:
-    body = urlencode(json.loads(bytes(answer.body)))
-    return Response(body, answer.status_code, media_type="application/x-www-form-urlencoded")

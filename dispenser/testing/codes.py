@@ -50,7 +50,7 @@ class Codes:
             raise Refusal("invalid_grant", "The code was issued to another client or redirect URI.")
         if challenge_of(verifier) != consent.challenge:
             raise Refusal("invalid_grant", "The code verifier does not match the challenge (RFC 7636 §4.6).")
-        family = self._redeemed[code] = Family(client_id, consent.owner, consent.scopes)
+        family = self._redeemed[code] = Family(client_id, consent.owner, consent.scopes, now)
         return family
 
 

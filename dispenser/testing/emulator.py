@@ -154,6 +154,21 @@ class Emulator:
         """Refreshes that came in while another with the same token was under way."""
         return self._provider.journal.overlaps
 
+    @property
+    def most_at_once(self) -> int:
+        """Token requests that were under way at the same time, at most."""
+        return self._provider.journal.most_at_once
+
+    @property
+    def most_in_a_second(self) -> int:
+        """Token requests that came in within one second of the clock, at most."""
+        return self._provider.journal.most_in_a_second
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many requests came to which outcome, as `Received.outcome` names them."""
+        return self._provider.journal.outcomes
+
     def register_client(
         self,
         client_id: str,
@@ -179,7 +194,7 @@ class Emulator:
         self, owner: str, scopes: tuple[str, ...] = (), client_id: str | None = None
     ) -> str:
         """A refresh token as if `owner` had consented just now."""
-        return self._authority.consented(owner, scopes, client_id or self.client_id)
+        return self._authority.consented(owner, scopes, client_id or self.client_id, self.behaviour).value
 
     def revoke_family(self, refresh_token: str) -> None:
         """The owner takes the consent back: every token that comes from it dies. Raises: KeyError."""

@@ -1,3 +1,5 @@
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,7 +25,8 @@ class Received:
     #: The fault that it met, by its class name.
     fault: str = ""
     #: `pending`, then what the provider did: `issued`, `replayed` (a spent token, within the grace),
-    #: `reused` (a spent token, refused), another refusal's code, or `untouched` where a fault came first.
+    #: `reused` (a spent token, refused), `expired` (an unused one, too old), `too_many` (429), another
+    #: refusal's code, or `untouched` where a fault came first.
     outcome: str = PENDING
 
 
@@ -47,6 +50,10 @@ class Journal:
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.api_calls: list[ApiCall] = []
+        #: Token requests within one second of the clock, and under way at once, at most.
+        self.most_in_a_second = 0
+        self.most_at_once = 0
+        self._in_second: Counter[int] = Counter()
         self._under_way: set[int] = set()
 
     def arrived(self, record: Received) -> int:
@@ -54,8 +61,19 @@ class Journal:
         twins = [i for i in self._under_way if self.received[i].refresh_token == record.refresh_token != ""]
         self.received.append(replace(record, overlapped=bool(twins)))
         place = len(self.received) - 1
-        self._under_way.add(place)
+        if record.endpoint == "token":
+            self._count(place, int(record.at))
         return place
+
+    def in_second_of(self, place: int) -> int:
+        """Token requests so far in the second in which this one came in."""
+        return self._in_second[int(self.received[place].at)]
+
+    def _count(self, place: int, second: int) -> None:
+        self._under_way.add(place)
+        self._in_second[second] += 1
+        self.most_at_once = max(self.most_at_once, len(self._under_way))
+        self.most_in_a_second = max(self.most_in_a_second, self._in_second[second])
 
     def note(self, place: int, outcome: str) -> None:
         self.received[place] = replace(self.received[place], outcome=outcome)
@@ -69,6 +87,11 @@ class Journal:
     def token_calls(self) -> int:
         """Requests to the token endpoint."""
         return sum(record.endpoint == "token" for record in self.received)
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many requests came to which outcome."""
+        return Counter(record.outcome for record in self.received)
 
     @property
     def refreshes(self) -> int:

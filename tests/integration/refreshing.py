@@ -158,20 +158,22 @@ class Vault:
         )
         return provider
 
-    async def connect(self, presented: Presented | None = None) -> Enrolment:
+    async def connect(self, presented: Presented | None = None, *, owner: Owner = OWNER) -> Enrolment:
         """Present a credential, and what became of it."""
-        presented = presented or RefreshToken(value=self.emulator.issue_refresh_token(OWNER))
+        presented = presented or RefreshToken(value=self.emulator.issue_refresh_token(owner))
         enrolment_id = await present(
-            self.store, self.bus, self.keys, self.clock, service=SERVICE, owner=OWNER, presented=presented
+            self.store, self.bus, self.keys, self.clock, service=SERVICE, owner=owner, presented=presented
         )
         enrolment = await outcome(self.store, enrolment_id)
         assert enrolment is not None
         await self.settled()
         return enrolment
 
-    async def ask(self, generation: int, *, times: int = 1, reason: Reason = Reason.MISS) -> None:
+    async def ask(
+        self, generation: int, *, times: int = 1, reason: Reason = Reason.MISS, owner: Owner = OWNER
+    ) -> None:
         """Publish expiry events, and return once they are settled or wait in a retry queue."""
-        event = ExpiryEvent(grant_id=(await self.grant()).id, generation=generation, reason=reason)
+        event = ExpiryEvent(grant_id=(await self.grant(owner)).id, generation=generation, reason=reason)
         message = Outgoing(exchange=REFRESH_EXCHANGE, routing_key=URGENT_KEY, body=encode(event))
         await asyncio.gather(*(self.bus.publish(message) for _ in range(times)))
         await self.settled()
@@ -184,8 +186,8 @@ class Vault:
             await asyncio.wait(flying)
             await asyncio.sleep(0)
 
-    async def grant(self) -> Grant:
-        grant = await self.store.grants.find(SERVICE, OWNER)
+    async def grant(self, owner: Owner = OWNER) -> Grant:
+        grant = await self.store.grants.find(SERVICE, owner)
         assert grant is not None
         return grant
 

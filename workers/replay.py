@@ -26,7 +26,11 @@ class Replay:
         Raises: StoreUnavailable, SpoolUnavailable.
         """
         await self.spooled()
+        # Those that wait for the database or a key are not lost: the next replay has them.
+        waiting = {found.entry.id for found in await self._endpoint.left_behind()}
         for intent in await self._bench.store.rotations.open_intents(holder=self._bench.name):
+            if intent.id in waiting:
+                continue
             log.warning("An intent of an earlier process is open without an answer", intent=intent.id)
             await self._conclusion.conclude(intent, None)
 

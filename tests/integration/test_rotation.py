@@ -90,6 +90,18 @@ async def test_an_answer_that_the_database_did_not_take_is_replayed_by_the_next_
     assert connected.emulator.reuses == 0
 
 
+async def test_an_answer_is_not_given_up_by_a_process_that_starts_while_the_database_refuses_it(
+    connected: Vault,
+):
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    await connected.refresher()
+    assert len(connected.spooled()) == 1
+    connected.rotations.commits_fail = False
+    await connected.refresher()
+    assert ((await connected.grant()).generation, connected.spooled()) == (2, [])
+
+
 async def test_a_commit_whose_answer_is_lost_is_not_made_twice(connected: Vault):
     connected.rotations.commits_lose_their_answer = True
     await connected.ask(1)

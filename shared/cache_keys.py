@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from shared.model import Owner, RevocationKind, ServiceName
+from shared.model import Owner, ProviderName, RevocationKind, ServiceName
 
 #: Seconds that an epoch or a tombstone stays: longer than any vault token or refresh in flight.
 REVOKED_SECONDS: Final = 86_400.0
@@ -16,6 +16,16 @@ _MICROSECOND = timedelta(microseconds=1)
 def token_key(service: ServiceName, owner: Owner) -> str:
     """Where the sealed access token of a service and owner lies."""
     return f"tok:{service}:{owner}"
+
+
+def provider_key(provider: ProviderName) -> str:
+    """Where the moment lies until which refreshers leave a provider alone."""
+    return f"provider:{provider}"
+
+
+def heartbeat_key(refresher: str) -> str:
+    """Where a refresher that lives leaves its mark, for some seconds each time."""
+    return f"alive:{refresher}"
 
 
 def epoch_key(kind: RevocationKind, subject: str) -> str:

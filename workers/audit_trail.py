@@ -29,8 +29,11 @@ class AuditTrail:
         generation: int | None = None,
         scopes: tuple[str, ...] = (),
         reason: str = "",
-    ) -> None:
-        """Write one record. What it tells of has happened, so a database that is down does not stop it."""
+    ) -> bool:
+        """Write one record. What it tells of has happened, so a database that is down does not stop it.
+
+        False: it is not written.
+        """
         now = self._clock()
         record = AuditRecord(
             writer=self._writer,
@@ -49,6 +52,8 @@ class AuditTrail:
             await self._audit.append([record])
         except VaultError as error:
             log.warning("An audit record is not written", action=action, outcome=outcome, code=error.code)
+            return False
+        return True
 
     def _next_sequence(self, now: datetime) -> int:
         # By the clock, so that it goes on where the process before this one ended.

@@ -9,6 +9,7 @@ from shared.model import Owner, ServiceName
 from shared.ports import Bus, Cache, Clock, ProviderHttp, Store
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
+from workers.incidents import Incidents
 from workers.providers import Providers
 from workers.spool import Spool
 from workers.token_endpoint import TokenEndpoint
@@ -31,6 +32,7 @@ class Bench:
     shelf: TokenShelf
     announcements: Announcements
     audit: AuditTrail
+    incidents: Incidents
     #: Where an owner consents anew: told in events, and so without a ticket to do it.
     connect_url: Callable[[ServiceName, Owner], str]
 
@@ -50,6 +52,8 @@ class Bench:
         public_url: str,
     ) -> Self:
         """A bench on these ports."""
+        announcements = Announcements(store.outbox, bus)
+        audit = AuditTrail(store.audit, clock, name)
         return cls(
             store=store,
             keys=keys,
@@ -59,7 +63,8 @@ class Bench:
             providers=Providers(store.catalogue, keys, clock),
             endpoint=TokenEndpoint(http, spool, keys, clock),
             shelf=TokenShelf(cache, clock),
-            announcements=Announcements(store.outbox, bus),
-            audit=AuditTrail(store.audit, clock, name),
+            announcements=announcements,
+            audit=audit,
+            incidents=Incidents(cache, announcements, audit, clock),
             connect_url=partial(connect_address, public_url),
         )

@@ -13,7 +13,7 @@ from workers.bench import Bench
 from workers.decision import Apply, Park
 from workers.outcome import NO_ANSWER, Issued, Refused
 from workers.providers import Registration
-from workers.settlement import Done, Failed, Postponed, Result, Skipped, Spooled
+from workers.settlement import NEXT_SECRET, Done, Failed, Postponed, Result, Skipped, Spooled
 
 #: Compare-and-swaps lost in a row before an answer is left to the next replay.
 COMMIT_TRIES: Final = 5
@@ -50,11 +50,13 @@ class Conclusion:
         address = bench.connect_url(grant.service, grant.owner)
         events = lifecycle.failed(grant, failure, intent.id, now, address)
         stored = await bench.store.rotations.fail(intent, failure, now=now, events=events)
-        if stored is None or stored.generation != intent.generation:
-            return await self._superseded(intent, await bench.store.grants.get(grant.id))
-        await self._bench.announcements.attempt(events)
-        await self._audit("grant.refresh_failed", failure.error, stored, reason=failure.state.value)
-        return Failed(failure.error)
+        # Closed already, perhaps by this very failure, whose confirmation or audit record was lost.
+        stored = stored or await bench.store.grants.get(grant.id)
+        if stored is None or not decision.tells(stored, intent, failure):
+            return await self._superseded(intent, stored)
+        await bench.announcements.attempt(events)
+        told = await self._audit("grant.refresh_failed", failure.error, stored, reason=failure.state.value)
+        return Failed(failure.error) if told else Spooled()
 
     async def _concluded(self, intent: Intent, answer: Answer | None) -> Result:
         grant = await self._bench.store.grants.get(intent.grant_id)
@@ -66,7 +68,7 @@ class Conclusion:
         read = outcome.read(answer, registration.provider, self._bench.clock())
         if isinstance(read, Refused):
             return await self._refused(intent, grant, registration, read)
-        registration.standing.circuit.client_accepted()
+        await self._bench.incidents.client_accepted(registration)
         return await self._keep(intent, grant, registration, answer, read)
 
     # ----------------------------------------------------------------------------------------------- a token
@@ -156,30 +158,29 @@ class Conclusion:
     async def _refused(
         self, intent: Intent, grant: Grant, registration: Registration, refused: Refused
     ) -> Result:
+        bench = self._bench
         failure = decision.failure(
             refused,
             grant,
             registration.provider,
-            now=self._bench.clock(),
-            entropy=self._bench.entropy(),
+            now=bench.clock(),
+            entropy=bench.entropy(),
             asked_at=intent.opened_at,
         )
         if failure is None:
             return await self._client_refused(intent, registration, refused)
         if refused.kind is RefusalKind.DEAD:
-            registration.standing.circuit.client_accepted()
+            await bench.incidents.client_accepted(registration)
+        if refused.kind is RefusalKind.RATE_LIMITED:
+            await bench.incidents.rate_limited(registration, refused.retry_after_seconds)
         return await self.fail(intent, grant, failure)
 
     async def _client_refused(self, intent: Intent, registration: Registration, refused: Refused) -> Result:
         """The provider refuses us, so no grant is to blame and none is touched."""
-        bench, provider = self._bench, registration.provider
+        bench, secrets = self._bench, await self._secrets(registration)
         await bench.store.rotations.release(intent, refused.code, bench.clock())
-        if registration.standing.circuit.client_refused(await self._secrets(registration), bench.clock()):
-            return Postponed(0.0, "next_secret")
-        log.critical("A provider refuses our client: check its id and secret", provider=provider.name)
-        await bench.audit.record(
-            "provider.client_refused", refused.code, service=registration.service.name, reason=provider.name
-        )
+        if await bench.incidents.client_refused(registration, secrets, refused.code, intent.opened_at):
+            return NEXT_SECRET
         return Postponed(CLIENT_REFUSED_SECONDS, refused.code)
 
     async def _secrets(self, registration: Registration) -> int:
@@ -188,8 +189,8 @@ class Conclusion:
         except ConfigurationError:
             return 0
 
-    async def _audit(self, action: str, result: str, grant: Grant, *, reason: str = "") -> None:
-        await self._bench.audit.record(
+    async def _audit(self, action: str, result: str, grant: Grant, *, reason: str = "") -> bool:
+        return await self._bench.audit.record(
             action,
             result,
             service=grant.service,

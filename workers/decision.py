@@ -77,6 +77,12 @@ def lineage(intent: Intent, child_fingerprint: bytes, stored: Grant | None) -> A
     return Superseded() if brought_nothing_new else Park()
 
 
+def tells(grant: Grant, intent: Intent, failure: Failure) -> bool:
+    """The grant as it is stored says that this intent failed so."""
+    told = grant.state is failure.state and grant.last_error == failure.error
+    return told and grant.generation == intent.generation
+
+
 def resend_is_harmless(provider: Provider) -> bool:
     """A credential that may have been redeemed can be redeemed again: it was not spent, or not at once."""
     return not _spends(provider) or provider.rotation.grace_seconds > 0

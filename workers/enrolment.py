@@ -29,8 +29,9 @@ from workers.decision import LEASE_SECONDS
 from workers.outcome import NO_ANSWER, Issued, Refused
 from workers.providers import Registration
 from workers.renewal import Ends
-from workers.settlement import Done, Failed, Postponed, Result, Skipped, Spooled
+from workers.settlement import NEXT_SECRET, Done, Failed, Postponed, Result, Skipped, Spooled
 from workers.spool import Entry, Purpose, SpoolUnavailable
+from workers.standing import Crowded
 
 #: Times a grant may be written by others meanwhile, before an answer is left to the next replay.
 STORE_TRIES: Final = 5
@@ -102,11 +103,15 @@ class Enrolments:
     async def _ask(
         self, enrolment: Enrolment, registration: Registration, presented: Presented | None, attempt: int
     ) -> Result:
+        if pause := registration.standing.pace.pause_seconds(self._bench.clock()):
+            return Postponed(pause, "paused")
         request = await self._request(enrolment, registration, presented, attempt)
         entry, endpoint = _entry(enrolment), self._bench.endpoint
         try:
             async with registration.standing.turn(), endpoint.reserved(entry):
                 return await self.conclude(enrolment, await endpoint.ask(entry, request))
+        except Crowded:
+            return Postponed(NOT_READY_SECONDS, "crowded")
         except SpoolUnavailable as error:
             log.critical("Nothing is connected without a spool", why=str(error))
             return Postponed(NOT_READY_SECONDS, error.code)
@@ -133,21 +138,25 @@ class Enrolments:
         if enrolment.state is EnrolmentState.DONE or registration is None:
             return Skipped("ended")
         if answer is None:
-            return await self._refused(enrolment, registration, NO_ANSWER)
+            return await self._refused(enrolment, registration, NO_ANSWER, self._bench.clock())
         # None is presented where the enrolment ended meanwhile: only a code's answer cannot be had again.
         exchanged = isinstance(self._presented(enrolment), AuthorizationCode | None)
         read = outcome.read(answer, registration.provider, self._bench.clock(), code_exchange=exchanged)
         if isinstance(read, Refused):
-            return await self._refused(enrolment, registration, read)
-        registration.standing.circuit.client_accepted()
+            return await self._refused(enrolment, registration, read, answer.sent_at)
+        await self._bench.incidents.client_accepted(registration)
         return await self._keep(enrolment, registration, answer, read)
 
-    async def _refused(self, enrolment: Enrolment, registration: Registration, refused: Refused) -> Result:
+    async def _refused(
+        self, enrolment: Enrolment, registration: Registration, refused: Refused, sent_at: datetime
+    ) -> Result:
+        incidents = self._bench.incidents
         if refused.kind is RefusalKind.CLIENT_CONFIG:
-            secrets = await self._bench.providers.secrets(registration)
-            count = len(secrets.client_secrets)
-            if registration.standing.circuit.client_refused(count, self._bench.clock()):
-                return Postponed(0.0, "next_secret")
+            secrets = len((await self._bench.providers.secrets(registration)).client_secrets)
+            if await incidents.client_refused(registration, secrets, refused.code, sent_at):
+                return NEXT_SECRET
+        if refused.kind is RefusalKind.RATE_LIMITED:
+            await incidents.rate_limited(registration, refused.retry_after_seconds)
         if decision.ends_enrolment(refused):
             return await self._fail(enrolment, refused.code)
         return Postponed(refused.retry_after_seconds or 0.0, refused.code)

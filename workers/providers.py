@@ -1,6 +1,3 @@
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,39 +9,11 @@ from shared.errors import ConfigurationError, KeyMissing, SealBroken
 from shared.keyring import Keyring
 from shared.model import Catalogue, Provider, ProviderName, ProviderSecrets, Service, ServiceName
 from shared.ports import CatalogueStore, Clock
-from workers.circuit import Circuit
+from workers.standing import Standing
 
 #: Seconds for which the catalogue's version is taken to be what it was.
 FRESH_SECONDS: Final = 1.0
-#: Messages of one provider in hand at once, so that a provider that hangs leaves room for the others.
-MOST_IN_HAND: Final = 250
 log = structlog.get_logger()
-
-
-@dataclass(slots=True, kw_only=True)
-class Standing:
-    """How a provider and this refresher stand with each other."""
-
-    circuit: Circuit
-    #: Requests under way at once.
-    turns: asyncio.Semaphore
-    #: Messages that have a turn or wait for one.
-    in_hand: int = 0
-
-    @property
-    def crowded(self) -> bool:
-        """So much waits for this provider that more would take the room of the others."""
-        return self.in_hand >= MOST_IN_HAND
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """One of the provider's turns, in the order of asking."""
-        self.in_hand += 1
-        try:
-            async with self.turns:
-                yield
-        finally:
-            self.in_hand -= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +80,5 @@ class Providers:
     def _standing(self, provider: Provider) -> Standing:
         standing = self._standings.get(provider.name)
         if standing is None:
-            turns = asyncio.Semaphore(provider.max_concurrency)
-            standing = self._standings[provider.name] = Standing(circuit=Circuit(), turns=turns)
+            standing = self._standings[provider.name] = Standing.towards(provider, self._clock)
         return standing

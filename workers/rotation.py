@@ -13,8 +13,9 @@ from workers.bench import Bench
 from workers.conclusion import Conclusion
 from workers.decision import LEASE_SECONDS
 from workers.providers import Registration
-from workers.settlement import Busy, Postponed, Result, Skipped
+from workers.settlement import NEXT_SECRET, Busy, Postponed, Result, Skipped
 from workers.spool import Entry, Purpose, SpoolUnavailable
+from workers.standing import Crowded
 
 CIRCUIT_OPEN_SECONDS: Final = 60.0
 NOT_READY_SECONDS: Final = 10.0
@@ -44,27 +45,57 @@ class Rotation:
         registration = await self._bench.providers.registration(grant.service)
         if registration is None:
             return Skipped("undeclared")
-        if registration.standing.crowded:
+        try:
+            return await self._waited(grant, registration)
+        except Crowded:
             return Postponed(NOT_READY_SECONDS, "crowded")
-        if decision.must_wait(grant, registration.provider, self._bench.clock()):
-            return Skipped("late")
-        async with registration.standing.turn():
-            return await self._in_turn(grant, registration)
+
+    async def _waited(self, grant: Grant, registration: Registration) -> Result:
+        """At the provider's turn. Raises: Crowded, StoreUnavailable."""
+        standing = registration.standing
+        if standing.crowded:
+            raise Crowded
+        if await self._closed_off(registration):
+            return Postponed(standing.pace.pause_seconds(self._bench.clock()), "paused")
+        async with standing.turn():
+            result = await self._in_turn(grant, registration)
+            while result == NEXT_SECRET:
+                result = await self._in_turn(grant, registration)
+            return result
+
+    async def _closed_off(self, registration: Registration) -> bool:
+        paused = registration.standing.pace.pause_seconds(self._bench.clock()) > 0
+        if paused:
+            await self._bench.incidents.closed_off(registration)
+        return paused
 
     async def _in_turn(self, grant: Grant, registration: Registration) -> Result:
-        if not registration.standing.circuit.admits(self._bench.clock()):
+        standing, now = registration.standing, self._bench.clock()
+        if await self._closed_off(registration):
+            return Postponed(standing.pace.pause_seconds(now), "paused")
+        if not standing.circuit.admits(now):
+            await self._bench.incidents.closed_off(registration)
             return Postponed(CIRCUIT_OPEN_SECONDS, "circuit_open")
-        now = self._bench.clock()
         lease_until = now + timedelta(seconds=LEASE_SECONDS)
         claim = await self._bench.store.rotations.claim(
             grant.id, grant.generation, holder=self._bench.name, now=now, lease_until=lease_until
         )
         if isinstance(claim, Unclaimed):
             return Busy() if claim.why == "busy" else Skipped(claim.why)
+        if (why := self._hindrance(claim.grant, registration, grant.generation)) is not None:
+            await self._unsent(claim, why)
+            return Skipped(why)
         request = await self._request(claim, registration)
         if not isinstance(request, HttpRequest):
             return request
         return await self._send(claim, request, lease_until - now)
+
+    def _hindrance(self, grant: Grant, registration: Registration, generation: int) -> str | None:
+        """Looked at again under the lease: somebody may have failed with it since."""
+        now = self._bench.clock()
+        if decision.must_wait(grant, registration.provider, now):
+            return "late"
+        return decision.hindrance(grant, generation, now)
 
     async def _send(self, claim: Claim, request: HttpRequest, lease: timedelta) -> Result:
         entry, bench = _entry(claim), self._bench
@@ -100,8 +131,8 @@ class Rotation:
     async def _misconfigured(
         self, claim: Claim, registration: Registration, error: ConfigurationError | KeyMissing
     ) -> Result:
-        registration.standing.circuit.client_refused(1, self._bench.clock())
         log.critical("A provider's grants are not refreshed", why=str(error))
+        await self._bench.incidents.client_refused(registration, 1, error.code, self._bench.clock())
         return await self._unsent(claim, error.code)
 
     async def _static(self, claim: Claim) -> Result:

@@ -54,6 +54,9 @@ class Crashed:
     """An error that nobody expected."""
 
 
+#: The provider refused a client secret, and there is another.
+NEXT_SECRET: Final = Postponed(0.0, "next_secret")
+
 Result = Done | Skipped | Failed | Spooled | Busy | Postponed | Crashed
 
 

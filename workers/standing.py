@@ -1,0 +1,76 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from shared.model import Provider
+from shared.ports import Clock
+from workers.circuit import Circuit
+from workers.pace import Pace
+
+#: Messages of one provider in hand at once while it does not move, so that it leaves room for the others.
+MOST_IN_HAND: Final = 250
+#: Seconds without an end of any turn after which a provider does not move.
+STALLED_SECONDS: Final = 5.0
+#: Seconds that a message waits for its turn before it goes back to the broker.
+PATIENCE_SECONDS: Final = 20.0
+
+
+class Crowded(Exception):
+    """A provider's turn does not come soon: others have asked before."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """How a provider and this refresher stand with each other."""
+
+    clock: Clock
+    #: Requests under way at once.
+    turns: asyncio.Semaphore
+    #: Requests begun in a second. None: as they come.
+    per_second: int | None
+    circuit: Circuit = field(default_factory=Circuit)
+    pace: Pace = field(default_factory=Pace)
+    #: Messages that have a turn or wait for one.
+    in_hand: int = 0
+    #: When a turn last ended, by the loop's clock.
+    moved_at: float = 0.0
+
+    @classmethod
+    def towards(cls, provider: Provider, clock: Clock) -> "Standing":
+        """At the beginning."""
+        turns = asyncio.Semaphore(provider.max_concurrency)
+        return cls(clock=clock, turns=turns, per_second=provider.max_requests_per_second)
+
+    @property
+    def crowded(self) -> bool:
+        """So much waits for a provider that does not move that more would take the room of the others."""
+        return self.in_hand >= MOST_IN_HAND and _time() - self.moved_at >= STALLED_SECONDS
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One of the provider's turns, in the order of asking. Raises: Crowded."""
+        self.moved_at = self.moved_at if self.in_hand else _time()
+        self.in_hand += 1
+        try:
+            await self._come()
+            try:
+                await asyncio.sleep(self.pace.take_place(self.per_second, self.clock()))
+                yield
+            finally:
+                self.turns.release()
+                self.moved_at = _time()
+        finally:
+            self.in_hand -= 1
+
+    async def _come(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self.turns.acquire()
+        except TimeoutError:
+            raise Crowded from None
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()

@@ -91,10 +91,29 @@ def _without_token(
         )
     if grant.state not in REFRESHABLE:
         return Hand(token=meanwhile) if meanwhile else _reauthorization(grant)
+    if nothing_renews(grant):
+        return Hand(token=meanwhile) if meanwhile else _used_up(token, now)
     if grant.failures and grant.refresh_at is not None and grant.refresh_at > now:
         # The provider has just failed: asking it again for every agent would only make it worse.
         return Hand(token=meanwhile) if meanwhile else _provider_down(grant.refresh_at, now)
     return Refresh(grant=grant, meanwhile=meanwhile)
+
+
+def nothing_renews(grant: Grant) -> bool:
+    """The token is all the owner gave: it is due when it ends, and not before as those that are renewed."""
+    return not grant.failures and grant.refresh_at == grant.token_expires_at
+
+
+def _used_up(token: AccessToken | None, now: datetime) -> Refuse:
+    """`token` is None where an API has rejected it: there is no refresh to wait for."""
+    left = 0.0 if token is None else remaining_seconds(token.expires_at, now)
+    if left > 0:
+        reason = f"Nothing renews this token, and it lives {left:.0f} s more: ask for a shorter min_ttl."
+        return Refuse(code=Code.TTL_UNAVAILABLE, reason=reason)
+    return Refuse(
+        code=Code.REAUTH_REQUIRED,
+        reason="Nothing renews this token: once it has ended or is rejected, its owner has to connect anew.",
+    )
 
 
 def _reauthorization(grant: Grant) -> Refuse:

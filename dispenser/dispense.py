@@ -142,7 +142,10 @@ class Dispenser:
                         return self._in_the_meantime(asked, meanwhile)
 
     async def _rejected(self, asked: Question, generation: int, token: AccessToken | None) -> Reply:
-        """An API refused the token of a generation: refresh once, however many report it."""
+        """An API refused the token of a generation: refresh once, however many report it.
+
+        A token that nothing renews stays for others: one agent's word must not end it for all.
+        """
         while True:
             grant, stored = await self._lookup.stored(asked.place)
             newest = _newest(token, stored)

@@ -152,7 +152,7 @@ class Desk:
             "credential_fingerprint": b"",
             "sealed_token": envelope.seal_token(KEYS, *PLACE, token),
             "token_expires_at": token.expires_at,
-            "refresh_at": self.time + timedelta(seconds=LIFE_SECONDS),
+            "refresh_at": self.time + timedelta(seconds=0.7 * LIFE_SECONDS),
             "failures": 0,
             "last_error": None,
             "created_at": self.time,

@@ -279,6 +279,17 @@ async def test_a_rejected_token_of_a_grant_that_only_the_owner_can_mend_says_so(
     assert reply.code is Code.REAUTH_REQUIRED
 
 
+async def test_a_rejected_token_that_nothing_renews_is_answered_at_once_and_stays_for_others(
+    desk: Desk,
+) -> None:
+    await desk.grant(token_expires_at=None, refresh_at=None)
+    reply = await desk.ask(RejectedCall(service="time-tracker", generation=1))
+    assert reply.code is Code.REAUTH_REQUIRED
+    assert reply.connect_url == "https://vault.example/connect/time-tracker/ada"
+    assert desk.urgent == []
+    assert (await desk.ask()).code is Code.OK
+
+
 async def test_a_renewed_vault_token_speaks_for_the_same_session(desk: Desk) -> None:
     reply = await desk.ask(RenewCall())
     assert reply.code is Code.OK

@@ -22,8 +22,8 @@ GRANT = Grant(
     sealed_credential=None,
     credential_fingerprint=b"",
     sealed_token=None,
-    token_expires_at=None,
-    refresh_at=None,
+    token_expires_at=NOW + timedelta(seconds=3600),
+    refresh_at=NOW + timedelta(seconds=2500),
     failures=0,
     last_error=None,
     created_at=NOW,
@@ -113,6 +113,31 @@ def test_a_provider_that_has_just_failed_is_not_asked_again_for_every_agent() ->
     assert (verdict.code, verdict.retry_after_seconds) == (Code.PROVIDER_DOWN, 20.0)
     assert decide(failing, token(30), Want(), NOW) == Hand(token=token(30))
     assert isinstance(decide(replace(failing, refresh_at=NOW), None, Want(), NOW), Refresh)
+
+
+@pytest.mark.parametrize("ends", [None, NOW + timedelta(seconds=100)])
+def test_a_rejected_token_that_nothing_renews_is_its_owners_matter(ends: datetime | None) -> None:
+    static = replace(GRANT, token_expires_at=ends, refresh_at=ends)
+    verdict = decide(static, None, Want(), NOW)
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.REAUTH_REQUIRED
+
+
+def test_a_token_that_nothing_renews_serves_to_its_end_and_is_not_waited_for() -> None:
+    static = replace(GRANT, token_expires_at=NOW, refresh_at=NOW)
+    assert decide(static, token(30), Want(), NOW) == Hand(token=token(30))
+    for found, want, code in (
+        (token(30), Want(min_ttl_seconds=60), Code.TTL_UNAVAILABLE),
+        (token(-5), Want(), Code.REAUTH_REQUIRED),
+    ):
+        verdict = decide(static, found, want, NOW)
+        assert isinstance(verdict, Refuse)
+        assert verdict.code is code
+
+
+def test_a_failing_grant_whose_next_try_falls_on_its_tokens_end_is_none_of_those() -> None:
+    failing = replace(GRANT, failures=1, token_expires_at=NOW, refresh_at=NOW)
+    assert isinstance(decide(failing, None, Want(), NOW), Refresh)
 
 
 def test_consent_anew_names_the_providers_error_code() -> None:

@@ -1,0 +1,74 @@
+"""What a provider wishes of its clients holds for all grants at it, not for the one that was told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from integration.refreshing import OWNER, Vault
+
+from dispenser.testing import Behaviour, Emulator
+from dispenser.testing.faults import RateLimited
+from shared.model import EnrolmentState, GrantState, Owner
+
+BOB = Owner("bob")
+
+
+@pytest.fixture
+async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
+    with Emulator() as emulator:
+        vault = Vault(tmp_path, emulator)
+        await vault.open()
+        yield vault
+        await vault.close()
+
+
+async def connected(vault: Vault, *owners: Owner, **fields: int) -> None:
+    await vault.declare(**fields)
+    await vault.refresher()
+    for owner in owners:
+        assert (await vault.connect(owner=owner)).state is EnrolmentState.DONE
+
+
+async def test_one_grants_429_pauses_the_provider_for_all(vault: Vault) -> None:
+    await connected(vault, OWNER, BOB)
+    vault.emulator.faults.next(RateLimited(retry_after=100))
+    await vault.ask(1)
+    calls = vault.emulator.token_calls
+    await vault.ask(1, owner=BOB)
+    assert vault.emulator.token_calls == calls
+    untouched = await vault.grant(BOB)
+    assert (untouched.state, untouched.failures) == (GrantState.ACTIVE, 0)
+    vault.clock.advance(101)
+    await vault.ask(1)
+    await vault.ask(1, owner=BOB)
+    assert [(await vault.grant(owner)).generation for owner in (OWNER, BOB)] == [2, 2]
+
+
+async def test_a_pause_keeps_connections_waiting_instead_of_adding_to_the_crowd(vault: Vault) -> None:
+    await connected(vault, OWNER)
+    vault.emulator.faults.next(RateLimited(retry_after=1))
+    await vault.ask(1)
+    assert (await vault.connect(owner=BOB)).state is EnrolmentState.DONE
+    assert vault.emulator.outcomes.get("too_many", 0) == 0
+
+
+async def test_requests_begin_no_faster_than_declared(vault: Vault) -> None:
+    owners = [Owner(f"owner-{number}") for number in range(6)]
+    await connected(vault, *owners, max_requests_per_second=20)
+    vault.emulator.behaviour = Behaviour()
+    first = len(vault.emulator.requests)
+    await asyncio.gather(*(vault.ask(1, owner=owner) for owner in owners))
+    moments = [request.at for request in vault.emulator.requests[first:]]
+    assert len(moments) == len(owners)
+    # One place in the line each: five gaps of a twentieth of a second, whatever the network adds to one.
+    assert moments[-1] - moments[0] >= 0.2
+
+
+async def test_no_more_are_under_way_at_once_than_declared(vault: Vault) -> None:
+    owners = [Owner(f"owner-{number}") for number in range(8)]
+    await connected(vault, *owners, max_concurrency=2)
+    vault.emulator.behaviour = Behaviour(response_delay_seconds=0.02)
+    await asyncio.gather(*(vault.ask(1, owner=owner) for owner in owners))
+    assert vault.emulator.most_at_once == 2
+    assert [(await vault.grant(owner)).generation for owner in owners] == [2] * len(owners)

@@ -276,9 +276,7 @@ class RotationStore(Protocol):
     async def park(self, intent: Intent, sealed: bytes, now: datetime) -> None:
         """Keep an answer whose lineage is not the grant's, for people to look at, and close the intent."""
 
-    async def open_intents(
-        self, *, holder: str | None = None, opened_before: datetime | None = None
-    ) -> list[Intent]:
+    async def open_intents(self, *, holder: str | None = None) -> list[Intent]:
         """Intents without an outcome."""
 
     async def intent(self, intent_id: IntentId) -> tuple[Intent, bool] | None:

@@ -36,7 +36,7 @@ class Janitor:
         self._clock = clock
         self._announcements = Announcements(store.outbox, bus)
         self._audit = AuditTrail(store.audit, clock, name)
-        self._takeover = Takeover(store, self._announcements, self._audit, clock)
+        self._takeover = Takeover(store, self._announcements, self._audit, clock, _loop_seconds)
         self._revocations = Revocations(store, cache, clock)
 
     async def run(self) -> None:
@@ -84,6 +84,10 @@ async def _every(seconds: float, what: str, chore: Callable[[], Awaitable[object
         await asyncio.sleep(
             min(seconds * 2.0 ** min(outage.failures, 5), max(seconds, LONGEST_PAUSE_SECONDS))
         )
+
+
+def _loop_seconds() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _about(body: bytes) -> str:

@@ -1,4 +1,4 @@
-from datetime import datetime, timedelta
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -10,9 +10,11 @@ from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
 from workers.outcome import Refused
 
-#: Seconds an intent whose lease is over must be seen open: its holder may be alive and replaying its spool,
-#: after an outage of the database that ended for us both just now.
-WATCHED_SECONDS: Final = 30.0
+#: Seconds for which an intent must be seen open: its lease, within which its request is over, and the time in
+#: which a holder that lives replays its spool after an outage of the database.
+WATCHED_SECONDS: Final = decision.LEASE_SECONDS + 30.0
+#: Seconds that the time between two looks counts for at most: an outage of the database is not watching.
+LONGEST_STEP_SECONDS: Final = 15.0
 HOLDER_GONE: Final = Refused(kind=RefusalKind.AMBIGUOUS, code="holder_gone")
 log = structlog.get_logger()
 
@@ -23,26 +25,39 @@ class Takeover:
     Should the holder come back with an answer in its spool, the lineage rule still applies it.
     """
 
-    def __init__(self, store: Store, announcements: Announcements, audit: AuditTrail, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        announcements: Announcements,
+        audit: AuditTrail,
+        clock: Clock,
+        elapsed: Callable[[], float],
+    ) -> None:
+        """`elapsed`: seconds that pass however the clock is set."""
         self._store = store
         self._announcements = announcements
         self._audit = audit
         self._clock = clock
-        self._seen: dict[IntentId, datetime] = {}
+        self._elapsed = elapsed
+        self._looked_at = 0.0
+        #: For how many seconds each has been seen open. Not from when it says that it was opened: of two
+        #: machines one's clock may be wrong, and its holder would be given up with its request under way.
+        self._watched: dict[IntentId, float] = {}
 
     async def run(self) -> int:
         """End what has been watched for long enough, and return how many. Raises: StoreUnavailable."""
-        now = self._clock()
-        opened_before = now - timedelta(seconds=decision.LEASE_SECONDS)
-        overdue = await self._store.rotations.open_intents(opened_before=opened_before)
-        self._seen = {intent.id: self._seen.get(intent.id, now) for intent in overdue}
-        ripe = [intent for intent in overdue if self._watched_seconds(intent, now) >= WATCHED_SECONDS]
+        intents = await self._store.rotations.open_intents()
+        step = self._step_seconds()
+        before = self._watched
+        self._watched = {i.id: before[i.id] + step if i.id in before else 0.0 for i in intents}
+        ripe = [intent for intent in intents if self._watched[intent.id] >= WATCHED_SECONDS]
         for intent in ripe:
             await self._end(intent)
         return len(ripe)
 
-    def _watched_seconds(self, intent: Intent, now: datetime) -> float:
-        return (now - self._seen[intent.id]).total_seconds()
+    def _step_seconds(self) -> float:
+        before, self._looked_at = self._looked_at, self._elapsed()
+        return min(self._looked_at - before, LONGEST_STEP_SECONDS)
 
     async def _end(self, intent: Intent) -> None:
         grant = await self._store.grants.get(intent.grant_id)

@@ -316,7 +316,7 @@ async def test_a_parked_answer_is_kept_and_never_purged(store: SqlStore) -> None
     assert bytes(kept) == b"sealed answer"
 
 
-async def test_open_intents_are_found_by_holder_and_age(store: Store) -> None:
+async def test_open_intents_are_found_by_holder(store: Store) -> None:
     first, second = [
         (await claimed(store, await granted(store, owner=owner), holder)).intent
         for owner, holder in (("ada", "refresher-1"), ("bob", "refresher-2"))
@@ -324,8 +324,6 @@ async def test_open_intents_are_found_by_holder_and_age(store: Store) -> None:
 
     assert {intent.id for intent in await store.rotations.open_intents()} == {first.id, second.id}
     assert await store.rotations.open_intents(holder="refresher-2") == [second]
-    assert await store.rotations.open_intents(opened_before=NOW) == []
-    assert len(await store.rotations.open_intents(opened_before=later(0.000001))) == 2
 
 
 async def test_an_unknown_intent_is_none(store: Store) -> None:

@@ -16,7 +16,7 @@ from shared.topology import DEAD_QUEUE, REFRESH_EXCHANGE, URGENT_KEY
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
 from workers.decision import LEASE_SECONDS
-from workers.janitor import OUTBOX_AGE_SECONDS, Janitor
+from workers.janitor import OUTBOX_AGE_SECONDS, TAKEOVER_SECONDS, Janitor
 from workers.revocations import Revocations
 from workers.scheduler import ANNOUNCED_SECONDS, Scheduler
 from workers.takeover import WATCHED_SECONDS, Takeover
@@ -37,9 +37,25 @@ def scheduler(vault: Vault) -> Scheduler:
     return Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=0.5)
 
 
-def takeover(vault: Vault) -> Takeover:
-    audit = AuditTrail(vault.store.audit, vault.clock, "janitor")
-    return Takeover(vault.store, Announcements(vault.store.outbox, vault.bus), audit, vault.clock)
+class Watching:
+    """A takeover, and the time that passes between its looks."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._seconds = 0.0
+        audit = AuditTrail(vault.store.audit, vault.clock, "janitor")
+        announcements = Announcements(vault.store.outbox, vault.bus)
+        self.takeover = Takeover(vault.store, announcements, audit, vault.clock, lambda: self._seconds)
+
+    async def look(self, *, after_seconds: float) -> int:
+        self._seconds += after_seconds
+        return await self.takeover.run()
+
+    async def watch(self, seconds: float) -> int:
+        """Look for so long, as often as a janitor does, and return how many were taken over."""
+        ended = await self.look(after_seconds=0.0)
+        for _ in range(int(seconds / TAKEOVER_SECONDS)):
+            ended += await self.look(after_seconds=TAKEOVER_SECONDS)
+        return ended
 
 
 async def abandoned(vault: Vault, rotation: Rotation) -> None:
@@ -83,20 +99,31 @@ async def test_an_announcement_is_made_once_and_repeated_when_nothing_came_of_it
 
 async def test_a_grant_left_by_a_dead_refresher_is_released_where_a_repetition_is_harmless(vault: Vault):
     await abandoned(vault, Rotation(grace_seconds=600, on_reuse=OnReuse.DENY))
-    taking = takeover(vault)
-    assert await taking.run() == 0  # its holder may be alive: it is watched first
-    vault.clock.advance(WATCHED_SECONDS)
-    assert await taking.run() == 1
+    watching = Watching(vault)
+    assert await watching.watch(WATCHED_SECONDS - TAKEOVER_SECONDS) == 0  # its holder may be alive
+    assert await watching.look(after_seconds=TAKEOVER_SECONDS) == 1
     await vault.ask(1)
     assert (await vault.grant()).generation == 2
 
 
+async def test_a_clock_that_is_wrong_gives_no_living_refresher_up(vault: Vault):
+    await abandoned(vault, Rotation())
+    watching = Watching(vault)
+    await watching.look(after_seconds=0.0)
+    vault.clock.advance(HOUR)
+    assert await watching.look(after_seconds=TAKEOVER_SECONDS) == 0
+
+
+async def test_time_in_which_the_database_was_away_is_not_watching(vault: Vault):
+    await abandoned(vault, Rotation())
+    watching = Watching(vault)
+    await watching.look(after_seconds=0.0)
+    assert await watching.look(after_seconds=HOUR) == 0
+
+
 async def test_a_strict_grant_left_by_a_dead_refresher_is_unknown_and_told(vault: Vault):
     await abandoned(vault, Rotation())
-    taking = takeover(vault)
-    await taking.run()
-    vault.clock.advance(WATCHED_SECONDS)
-    await taking.run()
+    await Watching(vault).watch(WATCHED_SECONDS)
     grant, calls = await vault.grant(), vault.emulator.token_calls
     assert (grant.state, grant.last_error) == (GrantState.UNKNOWN, "holder_gone")
     assert vault.events[-1] == "credential.refresh_failed"
@@ -113,11 +140,7 @@ async def test_an_answer_that_comes_back_after_a_takeover_is_applied(vault: Vaul
     vault.emulator.faults.next(hang)
     asking = asyncio.create_task(vault.ask(1))
     await hang.reached()
-    vault.clock.advance(LEASE_SECONDS + 1)
-    taking = takeover(vault)
-    await taking.run()
-    vault.clock.advance(WATCHED_SECONDS)
-    assert await taking.run() == 1
+    assert await Watching(vault).watch(WATCHED_SECONDS) == 1
     assert (await vault.grant()).state is GrantState.UNKNOWN
     hang.release()
     await asking

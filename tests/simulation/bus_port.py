@@ -38,11 +38,11 @@ class BusPort:
         """The topology is there."""
 
     async def publish(self, message: Outgoing) -> None:
-        await self._network.call("bus", f"bus.publish {message.routing_key}", lambda: self._put(message), _unavailable)
+        await self._network.call(
+            "bus", f"bus.publish {message.routing_key}", lambda: self._put(message), _unavailable
+        )
 
-    async def reply(
-        self, reply_to: str, correlation_id: str, body: bytes, expiration_seconds: float
-    ) -> None:
+    async def reply(self, reply_to: str, correlation_id: str, body: bytes, expiration_seconds: float) -> None:
         """Nobody asks over the bus here."""
 
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> None:

@@ -142,7 +142,7 @@ def violations(history: History) -> list[Violation]:
     return sorted(found, key=lambda violation: violation.at)
 
 
-# ------------------------------------------------------------------------------------------- 1: one at a time
+# --------------------------------------------------------------------------------------- 1: one at a time
 
 
 def never_twice_at_once(evidence: Evidence) -> Iterator[Violation]:
@@ -181,7 +181,7 @@ def asked_once_when_all_is_well(evidence: Evidence) -> Iterator[Violation]:
         seen[rotation] = call
 
 
-# ------------------------------------------------------------------------------------ 2: nothing safe is lost
+# -------------------------------------------------------------------------------- 2: nothing safe is lost
 
 
 def what_is_spooled_takes_effect(evidence: Evidence) -> Iterator[Violation]:
@@ -212,7 +212,7 @@ def spent_tokens_are_redeemed_again_only_after_a_loss(evidence: Evidence) -> Ite
             continue
         for call in calls:
             again = call is not issued and call.sent.at > issued.sent.at
-            if again and not _lost_by_then(evidence, issued, call.sent.at):
+            if again and not (_lost_by_then(evidence, issued, call.sent.at) or _held_back(evidence, call)):
                 yield Violation(
                     promise=2,
                     at=call.sent.at,
@@ -251,7 +251,7 @@ def losses_are_told_of(evidence: Evidence) -> Iterator[Violation]:
             yield _silent(evidence, grant, "audit record")
 
 
-# ------------------------------------------------------------------------------------- 3: no stale write
+# -------------------------------------------------------------------------------------- 3: no stale write
 
 
 def generations_never_go_back(evidence: Evidence) -> Iterator[Violation]:
@@ -263,7 +263,10 @@ def generations_never_go_back(evidence: Evidence) -> Iterator[Violation]:
         moved = event.what in ("commit", "connect")
         if (step < 1) if moved else (step != 0 or event.after.fingerprint != event.before.fingerprint):
             yield Violation(
-                promise=3, at=event.at, what=f"a {event.what} moved the generation by {step}", about=event.grant
+                promise=3,
+                at=event.at,
+                what=f"a {event.what} moved the generation by {step}",
+                about=event.grant,
             )
 
 
@@ -283,7 +286,7 @@ def credentials_follow_from_each_other(evidence: Evidence) -> Iterator[Violation
             )
 
 
-# --------------------------------------------------------------------------------- 4: refusals, and whose they are
+# ------------------------------------------------------------------------ 4: refusals, and whose they are
 
 
 def only_dead_credentials_ask_for_the_owner(evidence: Evidence) -> Iterator[Violation]:
@@ -306,7 +309,7 @@ def only_dead_credentials_ask_for_the_owner(evidence: Evidence) -> Iterator[Viol
             )
 
 
-# ------------------------------------------------------------------------------------------- 5 and 6: agents
+# ---------------------------------------------------------------------------------------- 5 and 6: agents
 
 
 def cached_tokens_are_served(evidence: Evidence) -> Iterator[Violation]:
@@ -324,20 +327,21 @@ def cached_tokens_are_served(evidence: Evidence) -> Iterator[Violation]:
 
 
 def what_is_handed_out_is_good(evidence: Evidence) -> Iterator[Violation]:
-    """A provider issued it for this service, it still lives by the dispenser's clock, and it is audited."""
+    """A provider issued it for this service, it had not ended when it was asked for, and it is audited."""
     issued = {call.processed.access_token for call in evidence.calls.values() if call.processed}
     for answer in evidence.history.of(Answered):
         if answer.code != "ok":
             continue
         ours = answer.token in issued or answer.token.split(":")[2] == "0"
         ours = ours and answer.token.split(":")[1] == answer.place[0]
-        if not ours or not answer.audited or (answer.remaining is not None and answer.remaining <= 0):
+        ended = answer.remaining is not None and answer.remaining + answer.at - answer.asked_at <= 0
+        if not ours or not answer.audited or ended:
             yield Violation(
                 promise=6, at=answer.at, what="a bad or unaudited token was handed out", about=answer.place[0]
             )
 
 
-# ------------------------------------------------------------------------------------------------- all of it
+# ---------------------------------------------------------------------------------------------- all of it
 
 
 def everything_settles(evidence: Evidence) -> Iterator[Violation]:
@@ -396,12 +400,11 @@ def _by_token(evidence: Evidence) -> dict[str, list[Call]]:
 
 
 def _paused(evidence: Evidence, first: Call, second: Call) -> bool:
-    until = second.sent.at
-    since = min(first.sent.at, second.sent.at) - 300.0
+    senders, since = (first.sent.process, second.sent.process), first.sent.at - 300.0
     return any(
-        event.what == "paused" and since <= event.at <= until and event.process in (first.sent.process, second.sent.process)
+        event.what == "paused" and since <= event.at <= second.sent.at and event.process in senders
         for event in evidence.history.of(Happened)
-    )  # fmt: skip
+    )
 
 
 def _answered(call: Call) -> bool:
@@ -415,6 +418,12 @@ def _lost_by_then(evidence: Evidence, call: Call, moment: float) -> bool:
         assert call.spooled is not None
         return evidence.stopped_within(call.sent.process, call.spooled.at, moment)
     return _in_the_window(evidence, call)
+
+
+def _held_back(evidence: Evidence, call: Call) -> bool:
+    """Documented exception: its process was paused between its claim and its request."""
+    claim = evidence.claims.get(call.sent.entry)
+    return claim is not None and evidence.stopped_within(call.sent.process, claim.at, call.sent.at)
 
 
 def _in_the_window(evidence: Evidence, call: Call) -> bool:
@@ -436,7 +445,10 @@ def _excused(evidence: Evidence, grant: FinalGrant) -> bool:
         return False
     family = grant.token.rpartition(".")[0]
     ours = [call for call in evidence.calls.values() if call.sent.token.rpartition(".")[0] == family]
-    return any(call.issued and _lost_by_then(evidence, call, evidence.ending.at) for call in ours)
+    return any(
+        _held_back(evidence, call) or (call.issued and _lost_by_then(evidence, call, evidence.ending.at))
+        for call in ours
+    )
 
 
 def _forgetful(habit: Habit) -> bool:
@@ -445,7 +457,9 @@ def _forgetful(habit: Habit) -> bool:
 
 
 def _silent(evidence: Evidence, grant: FinalGrant, what: str) -> Violation:
-    return Violation(promise=2, at=evidence.ending.at, what=f"{grant.id} is lost without an {what}", about=grant.id)
+    return Violation(
+        promise=2, at=evidence.ending.at, what=f"{grant.id} is lost without an {what}", about=grant.id
+    )
 
 
 def _follows(grant: GrantId, before: Row | None, after: Row | None, call: Call) -> bool:

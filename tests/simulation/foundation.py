@@ -1,9 +1,14 @@
 """What is there before a run begins, and what owners do meanwhile."""
 
+import itertools
 import json
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from simulation import inline_sqlite
 from simulation.member import AGENT, Place, World
@@ -13,6 +18,7 @@ from simulation.plan import Account, Plan
 from simulation.process import BEGINNING, CURRENT
 
 from shared import expiry, keyring
+from shared.adapters.sql import rotations
 from shared.cache_keys import token_key
 from shared.envelope import fingerprint, seal_credential, seal_enrolment, seal_provider_secrets, seal_token
 from shared.messages import EnrolmentEvent, encode
@@ -50,6 +56,14 @@ def keys() -> keyring.Keyring:
 def store(*, sql: bool) -> Store:
     """An empty store."""
     return inline_sqlite.fresh() if sql else MemoryStore()
+
+
+@contextmanager
+def numbered_intents() -> Iterator[None]:
+    """The SQL store's own ids are chance, and in their order spools are replayed."""
+    numbers = itertools.count(1)
+    with patch.object(rotations, "uuid4", lambda: SimpleNamespace(hex=f"intent-{next(numbers)}")):
+        yield
 
 
 def place(account: Account) -> Place:
@@ -124,7 +138,7 @@ def _connect(world: World, plan: Plan, account: Account) -> None:
         at_once(world.cache.put_if_newer(token_key(*place(account)), 1, grant.sealed_token, left))
 
 
-def _grant(world: World, account: Account, issued: Any, expires: Any) -> Grant:
+def _grant(world: World, account: Account, issued: datetime, expires: datetime) -> Grant:
     service, owner = place(account)
     provider = world.providers[service]
     grant_id = GrantId(f"grant of {owner}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from functools import cache
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from simulation.loop import SimulatedLoop
 from simulation.process import Process
@@ -32,7 +32,7 @@ class InlineCursor:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
 
-    async def __aenter__(self) -> "InlineCursor":
+    async def __aenter__(self) -> Self:
         return self
 
     async def execute(self, statement: str, parameters: Sequence[Any] = ()) -> "InlineCursor":

@@ -46,7 +46,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    # ---------------------------------------------------------------------------------------------- processes
+    # ------------------------------------------------------------------------------------------- processes
 
     def kill(self, process: Process) -> None:
         """SIGKILL."""
@@ -69,7 +69,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if process in self._runnable:
             self._runnable.remove(process)
 
-    # -------------------------------------------------------------------------------------------- what is next
+    # ---------------------------------------------------------------------------------------- what is next
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
@@ -113,9 +113,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._made.append(task)
         return task
 
-    def run_in_executor(
-        self, executor: Any, func: Callable[..., T], *args: Any
-    ) -> "asyncio.Future[T]":
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
         """In the thread there is, a little later."""
         result: asyncio.Future[T] = self.create_future()
         self.call_later(self.blocking_seconds(), _run_into, result, func, args)
@@ -153,7 +151,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._now = max(self._now, when)
             self._let_run(handle)
 
-    # ------------------------------------------------------------------------------------------------- the end
+    # --------------------------------------------------------------------------------------------- the end
 
     def dispose(self) -> None:
         """End what is left of the run, so that nothing of it reaches into the next one."""

@@ -113,6 +113,7 @@ async def _refresh(member: Member, world: World, chance: random.Random) -> None:
         clock=member.process.clock,
         entropy=chance.random,
         name=member.name,
+        public_url="https://vault.example",
     )
     member.drain = worker.drain
     await worker.start()

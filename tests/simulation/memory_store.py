@@ -295,15 +295,11 @@ class MemoryRotations:
             row.parked = sealed
         self._end_lease(intent)
 
-    async def open_intents(
-        self, *, holder: str | None = None, opened_before: datetime | None = None
-    ) -> list[Intent]:
+    async def open_intents(self, *, holder: str | None = None) -> list[Intent]:
         found = [
             row.intent
             for row in self._tables.intents.values()
-            if row.outcome is None
-            and holder in (None, row.intent.holder)
-            and (opened_before is None or row.intent.opened_at < opened_before)
+            if row.outcome is None and holder in (None, row.intent.holder)
         ]
         return sorted(found, key=lambda intent: (intent.opened_at, intent.id))
 
@@ -513,9 +509,9 @@ class MemoryStore:
             "consents": _remove(tables.consents, lambda consent: consent.expires_at <= now),
             "intents": _remove(
                 tables.intents,
-                lambda row: row.parked is None
-                and row.closed_at is not None
-                and row.closed_at <= now - INTENTS_KEPT,
+                lambda row: (
+                    row.parked is None and row.closed_at is not None and row.closed_at <= now - INTENTS_KEPT
+                ),
             ),
             "revocations": _remove(
                 tables.revocations, lambda revoked: revoked.revoked_at <= now - REVOCATIONS_KEPT
@@ -533,7 +529,7 @@ def _outlived(row: EnrolmentRow, now: datetime) -> bool:
     return row.enrolment.expires_at <= now and unheld
 
 
-def _remove(table: dict[object, object], outlived: Callable[[object], bool]) -> int:  # noqa: F821
+def _remove(table: dict[object, object], outlived: Callable[[object], bool]) -> int:
     gone = [key for key, row in table.items() if outlived(row)]
     for key in gone:
         del table[key]

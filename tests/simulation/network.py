@@ -37,7 +37,16 @@ class Network:
             await asyncio.sleep(0)  # where it is struck: nothing of this leaves any more
         fate = self._weather.fate(port, process.name, what)
         answer = self._loop.create_future()
-        self.later(0.0 if fate is Fate.REFUSED else self._weather.seconds(), self._arrive, fate, effect, answer, failure, process, what)
+        self.later(
+            0.0 if fate is Fate.REFUSED else self._weather.seconds(),
+            self._arrive,
+            fate,
+            effect,
+            answer,
+            failure,
+            process,
+            what,
+        )
         result: T = await answer
         self._watch(process, what, "back")
         if not process.running:
@@ -48,7 +57,7 @@ class Network:
         """Have something happen in the world."""
         return self._loop.call_later(seconds, callback, *arguments, context=self._world.context)
 
-    def _arrive(
+    def _arrive(  # noqa: PLR0917
         self,
         fate: Fate,
         effect: Callable[[], T],

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from simulation.provider import HABITS, Habit
@@ -39,7 +39,8 @@ _PLACES: Final = (
     "enrolments.succeed",
 )
 _MOMENTS: Final = ("before", "there", "back")
-_DEEDS: Final = ("kill", "kill", "kill", "cut power", "cut power", "pause", "sever", "drain", "outage", "step")
+_DEEDS: Final = (*["kill"] * 3, *["cut power"] * 2, "pause", "sever", "drain", "outage", "step")
+_OUTAGES: Final = ("store", "store", "bus", "cache", "provider")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ def plan(seed: int) -> Plan:
     """The run of a seed: always the same one."""
     chance = random.Random(seed)
     sql = seed % SQL_EVERY == 7
-    seconds = chance.uniform(120, 420) if chance.random() < 0.95 else chance.uniform(1200, 3600)
+    seconds = chance.uniform(120, 420) if sql or chance.random() < 0.96 else chance.uniform(1200, 3600)
     accounts = _accounts(chance)
     lives = {account.habit.name: chance.choice(LIVES) for account in accounts}
     peace = Plan(
@@ -138,7 +139,11 @@ def _accounts(chance: random.Random) -> tuple[Account, ...]:
 
 
 def _processes(chance: random.Random) -> tuple[str, ...]:
-    roles = {"refresher": chance.randint(1, 3), "scheduler": chance.randint(1, 2), "dispenser": chance.randint(1, 2)}
+    roles = {
+        "refresher": chance.randint(1, 3),
+        "scheduler": chance.randint(1, 2),
+        "dispenser": chance.randint(1, 2),
+    }
     names = [f"{role}-{number}" for role, count in roles.items() for number in range(1, count + 1)]
     return (*names, "janitor-1")
 
@@ -153,16 +158,15 @@ def _troubled(peace: Plan, chance: random.Random) -> Plan:
     def some(most: int) -> range:
         return range(chance.choice((0, 0, chance.randint(0, most))))
 
-    return Plan(
-        **{name: getattr(peace, name) for name in ("seed", "sql", "seconds", "processes", "lives", "accounts", "agents", "crowd")},
+    return replace(
+        peace,
         rates={port: rate for port, rate in rates.items() if rate},
         slow_rate=chance.choice((0.0, 0.0, 0.02, 0.1)),
         disk_rate=chance.choice((0.0, 0.0, 0.0, 0.02, 0.1)),
         strikes=tuple(_strike(chance) for _ in range(chance.randint(0, 4))),
         blows=tuple(_blow(chance, names, seconds) for _ in some(3)),
         outages=tuple(
-            (chance.uniform(0, seconds), chance.choice(("store", "store", "bus", "cache", "provider")), chance.uniform(1, 150))
-            for _ in some(3)
+            (chance.uniform(0, seconds), chance.choice(_OUTAGES), chance.uniform(1, 150)) for _ in some(3)
         ),
         flushes=tuple(chance.uniform(0, seconds) for _ in some(3)),
         unknown_client=tuple(
@@ -170,7 +174,7 @@ def _troubled(peace: Plan, chance: random.Random) -> Plan:
         ),
         reconnections=_happenings(chance, peace, some(2)),
         revocations=_happenings(chance, peace, some(1)),
-    )  # fmt: skip
+    )
 
 
 def _strike(chance: random.Random) -> Strike:

@@ -53,7 +53,9 @@ HABITS: Final = (
     Habit(name="strict-revoke", rotation=Rotation(on_reuse=OnReuse.REVOKE_FAMILY)),
     Habit(name="grace-same", rotation=Rotation(grace_seconds=1800, on_reuse=OnReuse.DENY)),
     Habit(name="grace-new", rotation=Rotation(grace_seconds=1800), replay=Replay.NEW),
-    Habit(name="grace-none", rotation=Rotation(grace_seconds=1800, on_reuse=OnReuse.DENY), replay=Replay.NONE),
+    Habit(
+        name="grace-none", rotation=Rotation(grace_seconds=1800, on_reuse=OnReuse.DENY), replay=Replay.NONE
+    ),
     Habit(name="lasting", rotation=Rotation(rotates=False)),
     Habit(name="repeating", rotation=Rotation(rotates=False), repeats=True),
     Habit(name="client", rotation=Rotation(rotates=False), grant=GrantKind.CLIENT_CREDENTIALS),

@@ -41,7 +41,9 @@ class Reply(Enum):
 
 _FAULTS: Final = tuple(Reply)[1:]
 _NOT_DONE: Final = {Reply.ERROR: 500, Reply.UNAVAILABLE: 503, Reply.LIMITED: 429}
-_DONE: Final = frozenset({Reply.FINE, Reply.LATE_THERE, Reply.LATE_BACK, Reply.TRUNCATED, Reply.BROKEN, Reply.RESET, Reply.SILENT})
+_DONE: Final = frozenset(
+    {Reply.FINE, Reply.LATE_THERE, Reply.LATE_BACK, Reply.TRUNCATED, Reply.BROKEN, Reply.RESET, Reply.SILENT}
+)
 
 
 class Requests:

@@ -25,10 +25,12 @@ from simulation.weather import Weather
 from shared.adapters.memory_broker import MemoryBroker
 from shared.adapters.memory_cache import MemoryCache
 from shared.envelope import open_credential
+from shared.errors import SealBroken
 from shared.messages import EventType
 from shared.model import Grant, GrantId, GrantKind, GrantState, Owner, RefreshToken, ServiceName
 from shared.ports import Delivery
 from workers import janitor
+from workers.spool import _parsed
 
 STEP_SECONDS: Final = 3600.0
 #: Seconds after which a process that is asked to end is killed.
@@ -40,15 +42,15 @@ UNEXPECTED: Final = "Unexpected error"
 HEALING_SECONDS: Final = 1500.0
 
 
-def run(seed: int, *, tell_all: bool = False, change: Callable[[World], World] = lambda world: world) -> History:
-    """The history of a seed's run. `change`: of the world, by whoever wants to see a step missing."""
-    return Simulation(plan(seed), tell_all=tell_all, change=change).run()
+def run(seed: int, *, tell_all: bool = False) -> History:
+    """The history of a seed's run. `tell_all`: with everything that the processes log."""
+    return Simulation(plan(seed), tell_all=tell_all).run()
 
 
 class Simulation:
     """A plan's run."""
 
-    def __init__(self, plan: Plan, *, tell_all: bool, change: Callable[[World], World]) -> None:
+    def __init__(self, plan: Plan, *, tell_all: bool) -> None:
         self._plan = plan
         self._tell_all = tell_all
         self._chance = random.Random(f"faults {plan.seed}")
@@ -63,13 +65,14 @@ class Simulation:
         self._strikes = _by_place(plan.strikes)
         self._tokens: dict[tuple[GrantId, bytes], str] = {}
         self._healing = False
-        self._world = change(self._made_world())
+        self._world = self._made_world()
         self._members = {name: Member(name, Disk(name, self._syscall)) for name in plan.processes}
 
     def run(self) -> History:
         """All of it, from first to last."""
         with ExitStack() as stack:
             stack.enter_context(spools_on_simulated_disks())
+            stack.enter_context(foundation.numbered_intents())
             stack.enter_context(_unhurried_janitor())
             stack.enter_context(_logs_to(self._said))
             stack.callback(self._loop.dispose)
@@ -78,7 +81,7 @@ class Simulation:
             self._loop.run_until_complete(main)
         return self.history
 
-    # ---------------------------------------------------------------------------------------------- the course
+    # ------------------------------------------------------------------------------------------ the course
 
     async def _course(self) -> None:
         foundation.lay(self._world, self._plan)
@@ -128,7 +131,7 @@ class Simulation:
             if not member.process.alive:
                 self._start(name)
 
-    # ---------------------------------------------------------------------------------------------- processes
+    # ------------------------------------------------------------------------------------------- processes
 
     def _start(self, name: str) -> None:
         member = self._members[name]
@@ -171,9 +174,7 @@ class Simulation:
                 self._outage("store", seconds)
 
     def _kill(self, member: Member, seconds: float, *, power: bool = False) -> None:
-        self.history.add(
-            Happened, what="killed", process=member.name, detail="power cut" if power else ""
-        )
+        self.history.add(Happened, what="killed", process=member.name, detail="power cut" if power else "")
         self._loop.kill(member.process)
         desks.pop(member.name, None)
         if power:
@@ -223,7 +224,7 @@ class Simulation:
     def _stepped(self) -> bool:
         return any(event.what == "clock stepped" for event in self.history.of(Happened))
 
-    # -------------------------------------------------------------------------------------------- the world
+    # ------------------------------------------------------------------------------------------- the world
 
     def _made_world(self) -> World:
         plan = self._plan
@@ -267,6 +268,7 @@ class Simulation:
 
     def _forget_client(self, name: str, seconds: float) -> None:
         if not self._healing:
+            self.history.add(Happened, what="client unknown", detail=name)
             self._world.providers[name].refuses_client = True
             self._world.network.later(seconds, self._know_client, name)
 
@@ -289,7 +291,7 @@ class Simulation:
             self.history.add(Fault, port="disk", process=process.name, what=what, how="failed")
             raise OSError(28, "No space left on the simulated disk")
 
-    # ---------------------------------------------------------------------------------------------- what is seen
+    # ---------------------------------------------------------------------------------------- what is seen
 
     def _faulty(self, port: str, process: str, what: str, how: str) -> None:
         self.history.add(Fault, port=port, process=process, what=what, how=how)
@@ -310,18 +312,29 @@ class Simulation:
 
     def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        self.history.add(Unhandled, process=str(CURRENT.get()), error=repr(error) if error else context["message"])
+        self.history.add(
+            Unhandled, process=str(CURRENT.get()), error=repr(error) if error else context["message"]
+        )
 
     def _unsettled(self) -> list[str]:
         """What has not come to its end."""
         store, now = self._world.store, self._outside.time_at(self._loop.time())
         waits = [f"intent {one.id} is open" for one in at_once(store.rotations.open_intents())]
+        waits += [f"{member.name} has {name} in its spool" for member, name in self._spooled()]
         waits += [
-            f"{member.name} has {name} in its spool" for member in self._members.values() for name in member.disk.files
+            f"event {one.id} is unsent" for one in at_once(store.outbox.pending(99, written_before=now))
         ]
-        waits += [f"event {one.id} is unsent" for one in at_once(store.outbox.pending(99, written_before=now))]
         waits += [f"enrolment {one} pends" for one in at_once(store.enrolments.pending(now, 99))]
-        return waits + [f"{g.id} is {g.state}" for g in at_once(store.grants.select()) if not self._at_rest(g)]
+        return waits + [
+            f"{g.id} is {g.state}" for g in at_once(store.grants.select()) if not self._at_rest(g)
+        ]
+
+    def _spooled(self) -> Iterator[tuple[Member, str]]:
+        """What a replay would find. Half a reservation, left by a kill, is none."""
+        for member in self._members.values():
+            for name, file in member.disk.files.items():
+                if _parsed(bytes(file.content)) is not None:
+                    yield member, name
 
     def _at_rest(self, grant: Grant) -> bool:
         if grant.state in (GrantState.REAUTH_REQUIRED, GrantState.REVOKED):
@@ -355,9 +368,15 @@ class Simulation:
     def _token(self, grant: Grant) -> str:
         known = (grant.id, grant.credential_fingerprint)
         if known not in self._tokens:
-            credential = open_credential(self._world.keys, grant)
-            self._tokens[known] = credential.value if isinstance(credential, RefreshToken) else ""
+            self._tokens[known] = self._opened(grant)
         return self._tokens[known]
+
+    def _opened(self, grant: Grant) -> str:
+        try:
+            credential = open_credential(self._world.keys, grant)
+        except SealBroken:  # which makes it a lost one
+            return ""
+        return credential.value if isinstance(credential, RefreshToken) else ""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from shared.messages import LifecycleEvent
 from shared.model import EnrolmentId, Grant, GrantId, Intent
 from shared.ports import Claim, Failure, GrantStore, Renewal, Store, Unclaimed
 
+
 class StorePort:
     """A process's way to the database: every call a short transaction, done whole or not at all."""
 
@@ -110,7 +111,10 @@ class _WatchedRotations(_Watched):
     async def fail(self, intent: Intent, failure: Failure, **named: Any) -> Grant | None:
         before = self._ledger.row(intent.grant_id)
         stored: Grant | None = await self._room.fail(intent, failure, **named)
-        self._ledger.add("fail", intent.grant_id, intent.id, before, failure.error)
+        counted = stored is not None and stored.generation == intent.generation
+        self._ledger.add(
+            "fail" if counted else "late fail", intent.grant_id, intent.id, before, failure.error
+        )
         return stored
 
     async def release(self, intent: Intent, why: str, now: datetime) -> None:

@@ -110,15 +110,11 @@ class SqlRotations:
             await connection.execute(_outcome(intent, PARKED, now).values(parked=sealed))
             await _end_lease(connection, intent)
 
-    async def open_intents(
-        self, *, holder: str | None = None, opened_before: datetime | None = None
-    ) -> list[Intent]:
+    async def open_intents(self, *, holder: str | None = None) -> list[Intent]:
         """Intents without an outcome, oldest first."""
         query = select(intents).where(is_open).order_by(intents.c.opened_at, intents.c.id)
         if holder is not None:
             query = query.where(intents.c.holder == holder)
-        if opened_before is not None:
-            query = query.where(intents.c.opened_at < opened_before)
         async with self._database.reading() as connection:
             return [noun_of(Intent, row) for row in (await connection.execute(query)).mappings()]
 

@@ -9,6 +9,7 @@ from shared.model import Owner, ServiceName
 from shared.ports import Bus, Cache, Clock, ProviderHttp, Store
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
+from workers.claims import Claims
 from workers.incidents import Incidents
 from workers.providers import Providers
 from workers.spool import Spool
@@ -27,6 +28,7 @@ class Bench:
     entropy: Callable[[], float]
     #: Of this refresher, in leases and in the audit.
     name: str
+    claims: Claims
     providers: Providers
     endpoint: TokenEndpoint
     shelf: TokenShelf
@@ -60,6 +62,7 @@ class Bench:
             clock=clock,
             entropy=entropy,
             name=name,
+            claims=Claims(store.rotations, clock, name),
             providers=Providers(store.catalogue, keys, clock),
             endpoint=TokenEndpoint(http, spool, keys, clock),
             shelf=TokenShelf(cache, clock),

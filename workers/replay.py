@@ -35,7 +35,11 @@ class Replay:
             await self._conclusion.conclude(intent, None)
 
     async def spooled(self) -> None:
-        """Conclude every entry that nobody has in hand. Raises: StoreUnavailable, SpoolUnavailable."""
+        """Conclude every entry that nobody has in hand, and give back what was claimed unheard.
+
+        Raises: StoreUnavailable, SpoolUnavailable.
+        """
+        await self._bench.claims.give_back()
         for found in await self._endpoint.left_behind():
             try:
                 result = await self._concluded(found)

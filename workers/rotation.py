@@ -76,10 +76,7 @@ class Rotation:
         if not standing.circuit.admits(now):
             await self._bench.incidents.closed_off(registration)
             return Postponed(CIRCUIT_OPEN_SECONDS, "circuit_open")
-        lease_until = now + timedelta(seconds=LEASE_SECONDS)
-        claim = await self._bench.store.rotations.claim(
-            grant.id, grant.generation, holder=self._bench.name, now=now, lease_until=lease_until
-        )
+        claim = await self._bench.claims.take(grant)
         if isinstance(claim, Unclaimed):
             return Busy() if claim.why == "busy" else Skipped(claim.why)
         if (why := self._hindrance(claim.grant, registration, grant.generation)) is not None:
@@ -88,7 +85,7 @@ class Rotation:
         request = await self._request(claim, registration)
         if not isinstance(request, HttpRequest):
             return request
-        return await self._send(claim, request, lease_until - now)
+        return await self._send(claim, request)
 
     def _hindrance(self, grant: Grant, registration: Registration, generation: int) -> str | None:
         """Looked at again under the lease: somebody may have failed with it since."""
@@ -97,11 +94,12 @@ class Rotation:
             return "late"
         return decision.hindrance(grant, generation, now)
 
-    async def _send(self, claim: Claim, request: HttpRequest, lease: timedelta) -> Result:
+    async def _send(self, claim: Claim, request: HttpRequest) -> Result:
         entry, bench = _entry(claim), self._bench
+        lease_until = claim.intent.opened_at + timedelta(seconds=LEASE_SECONDS)
         try:
             async with bench.endpoint.reserved(entry):
-                if not decision.may_send(claim.intent.opened_at + lease, bench.clock()):
+                if not decision.may_send(lease_until, bench.clock()):
                     return await self._unsent(claim, "lease_too_short")
                 answer = await bench.endpoint.ask(entry, request)
                 return await self._conclusion.conclude(claim.intent, answer)

@@ -24,6 +24,7 @@ from shared.model import (
     AccessToken,
     Enrolment,
     Grant,
+    GrantId,
     GrantKind,
     Intent,
     Owner,
@@ -36,7 +37,7 @@ from shared.model import (
     Service,
     ServiceName,
 )
-from shared.ports import Declared, Delivery, Outgoing, Renewal
+from shared.ports import Claim, Declared, Delivery, Outgoing, Renewal, Unclaimed
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
 from workers.refresher import Refresher
 from workers.spool import Spool
@@ -66,9 +67,16 @@ class FailingRotations:
         self._rotations = rotations
         self.commits_fail = False
         self.commits_lose_their_answer = False
+        self.claims_lose_their_answer = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rotations, name)
+
+    async def claim(self, grant_id: GrantId, generation: int, **named: Any) -> Claim | Unclaimed:
+        claim: Claim | Unclaimed = await self._rotations.claim(grant_id, generation, **named)
+        if self.claims_lose_their_answer:
+            raise StoreUnavailable("Claimed, and made to look as if not.")
+        return claim
 
     async def commit(self, intent: Intent, *, renewal: Renewal, **named: Any) -> Grant | None:
         if self.commits_fail:

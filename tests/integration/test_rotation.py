@@ -18,7 +18,9 @@ from dispenser.testing.faults import (
     Truncated,
 )
 from shared.envelope import open_credential
+from shared.errors import StoreUnavailable
 from shared.model import EnrolmentState, GrantState, OnReuse, RefreshToken, Rotation
+from workers.claims import Claims
 
 GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
 
@@ -111,6 +113,30 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(connected: Vault)
     assert (await connected.grant()).generation == 2
     assert (await connected.token()).generation == 2
     assert connected.spooled() == []
+
+
+async def test_a_claim_whose_confirmation_is_lost_is_given_back_by_who_made_it(connected: Vault):
+    calls = connected.emulator.token_calls
+    connected.rotations.claims_lose_their_answer = True
+    await connected.ask(1)
+    connected.rotations.claims_lose_their_answer = False
+    assert len(await connected.store.rotations.open_intents()) == 1
+    assert connected.emulator.token_calls == calls
+    await connected.ask(1)
+    assert (await connected.grant()).generation == 2
+    assert await connected.store.rotations.open_intents() == []
+
+
+async def test_what_another_process_of_the_name_has_sent_is_not_given_back(connected: Vault):
+    """Only what this very process claimed is known to be unsent."""
+    grant, now = await connected.grant(), connected.clock()
+    claims = Claims(connected.store.rotations, connected.clock, "refresher-1")
+    await connected.store.rotations.claim(grant.id, 1, holder="refresher-1", now=now, lease_until=now)
+    connected.rotations.claims_lose_their_answer = True
+    with pytest.raises(StoreUnavailable):
+        await claims.take(grant)
+    await claims.give_back()
+    assert len(await connected.store.rotations.open_intents()) == 1
 
 
 async def test_a_refusal_of_a_stale_loser_changes_nothing(connected: Vault):

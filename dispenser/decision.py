@@ -6,6 +6,7 @@ from typing import Final
 
 from dispenser.protocol import Code
 from shared.expiry import remaining_seconds
+from shared.messages import Reason
 from shared.model import REFRESHABLE, AccessToken, Grant, GrantState
 
 #: Where an agent states no `min_ttl`: this fraction of the token's life, at most so many seconds.
@@ -95,7 +96,7 @@ def _without_token(
         return Hand(token=meanwhile) if meanwhile else _used_up(token, now)
     if grant.failures and grant.refresh_at is not None and grant.refresh_at > now:
         # The provider has just failed: asking it again for every agent would only make it worse.
-        return Hand(token=meanwhile) if meanwhile else _provider_down(grant.refresh_at, now)
+        return Hand(token=meanwhile) if meanwhile else provider_down(grant.refresh_at, now)
     return Refresh(grant=grant, meanwhile=meanwhile)
 
 
@@ -121,11 +122,22 @@ def _reauthorization(grant: Grant) -> Refuse:
     return Refuse(code=Code.REAUTH_REQUIRED, reason=f"The provider wants the owner's consent anew{why}.")
 
 
-def _provider_down(refresh_at: datetime, now: datetime) -> Refuse:
+def provider_down(until: datetime, now: datetime) -> Refuse:
+    """The provider is not asked before then."""
     return Refuse(
         code=Code.PROVIDER_DOWN,
         reason="The provider does not issue a token at the moment; the vault goes on trying.",
-        retry_after_seconds=(refresh_at - now).total_seconds(),
+        retry_after_seconds=max(0.0, (until - now).total_seconds()),
+    )
+
+
+def not_renewable(grant: Grant | None) -> Refuse | None:
+    """A token that nothing renews was rejected by its API: only another one helps. None: it was not."""
+    if grant is None or grant.last_error != Reason.REJECTED:
+        return None
+    return Refuse(
+        code=Code.REAUTH_REQUIRED,
+        reason="The API rejects a token that nothing renews: its owner has to bring another one.",
     )
 
 

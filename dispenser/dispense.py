@@ -9,7 +9,7 @@ from datetime import timedelta
 from dispenser import audit_record, question, replies
 from dispenser.authentication import Authentication
 from dispenser.catalogue_view import CatalogueView
-from dispenser.decision import Hand, Refresh, Refuse, Want, decide, usable
+from dispenser.decision import Hand, Refresh, Refuse, Want, decide, not_renewable, provider_down, usable
 from dispenser.lookup import Lookup
 from dispenser.policy import Denied
 from dispenser.protocol import Call, Code, RejectedCall, RenewCall, Reply
@@ -65,7 +65,7 @@ class Dispenser:
         self._new_id = new_id
         self._authentication = Authentication(keys, vault, clock)
         self._lookup = Lookup(cache, store.grants, keys, clock)
-        self._wait = RefreshWait(bus, cache, store.grants)
+        self._wait = RefreshWait(bus, cache, store.grants, clock)
 
     async def authenticate(self, vault_token: str) -> Identity | Reply:
         """Whom a vault token speaks for, or the refusal. Revocation is checked with each call."""
@@ -138,8 +138,9 @@ class Dispenser:
                     first_generation = due.generation if first_generation is None else first_generation
                     if due.generation > first_generation:
                         return self._refused(asked, _SHORT_LIVED)
-                    if not await self._waited(asked, due, meanwhile):
-                        return self._in_the_meantime(asked, meanwhile)
+                    instead = await self._waited(asked, due, meanwhile)
+                    if instead is not None:
+                        return instead if meanwhile is None else self._handed(asked, meanwhile)
 
     async def _rejected(self, asked: Question, generation: int, token: AccessToken | None) -> Reply:
         """An API refused the token of a generation: refresh once, however many report it.
@@ -151,30 +152,31 @@ class Dispenser:
             newest = _newest(token, stored)
             if newest is not None and newest.generation > generation:
                 return Reply(code=Code.OK, service=asked.call.service, generation=newest.generation)
-            verdict = decide(grant, None, Want(), self._clock())
-            if isinstance(verdict, Refuse):
-                return self._refused(asked, verdict)
-            if grant is None or not await self._waited(asked, grant, None, Reason.REJECTED):
-                return replies.deadline_exceeded(asked.call.service)
+            match not_renewable(grant) or decide(grant, None, Want(), self._clock()):
+                case Refuse() as refusal:
+                    return self._refused(asked, refusal)
+                case Refresh(grant=due):
+                    instead = await self._waited(asked, due, None, Reason.REJECTED)
+                    if instead is not None:
+                        return instead
 
     async def _waited(
         self, asked: Question, grant: Grant, meanwhile: AccessToken | None, reason: Reason = Reason.MISS
-    ) -> bool:
-        """Wait for the refresh. False: the deadline has come, or there is something to hand out meanwhile and
-        the refresh cannot even be asked for."""
+    ) -> Reply | None:
+        """Wait for the refresh. None: look again. A reply: what to say where there is nothing to hand out."""
         left = (asked.deadline - self._clock()).total_seconds()
         if left <= 0:
-            return False
+            return replies.deadline_exceeded(asked.call.service)
+        provider = self._catalogue.current.services[asked.place[0]].provider
         try:
-            await self._wait(grant, reason, left)
+            left_alone_until = await self._wait(grant, provider, reason, left)
         except (BusUnavailable, QueueFull, Unroutable):
             if meanwhile is None:
                 raise
-            return False
-        return True
-
-    def _in_the_meantime(self, asked: Question, token: AccessToken | None) -> Reply:
-        return replies.deadline_exceeded(asked.call.service) if token is None else self._handed(asked, token)
+            return replies.overloaded(asked.call.service, UNHEARD)
+        if left_alone_until is None:
+            return None
+        return self._refused(asked, provider_down(left_alone_until, self._clock()))
 
     def _handed(self, asked: Question, token: AccessToken) -> Reply:
         return replies.handed(asked.place[0], token, asked.max_ttl_seconds, self._clock())

@@ -1,10 +1,13 @@
 """The lifecycle events of grants. An event's id comes from its cause, so that a repetition has the same."""
 
 from datetime import datetime
+from typing import Final
 
 from shared.messages import EventType, LifecycleEvent
 from shared.model import Grant, GrantState
 from shared.ports import Failure
+
+TROUBLED: Final = (GrantState.REFRESH_FAILING, GrantState.REAUTH_REQUIRED, GrantState.UNKNOWN)
 
 
 def renewed(grant: Grant, generation: int, cause: str, at: datetime) -> list[LifecycleEvent]:
@@ -34,8 +37,8 @@ def ending(grant: Grant, ends_at: datetime, generation: int, cause: str, at: dat
 
 
 def connected(grant: Grant, before: Grant | None, cause: str, at: datetime) -> list[LifecycleEvent]:
-    """An owner connected a service; where the grant had needed that, it has recovered."""
-    recovered = before is not None and before.state is GrantState.REAUTH_REQUIRED
+    """An owner connected a service; where the grant was in trouble, it has recovered."""
+    recovered = before is not None and before.state in TROUBLED
     kind = EventType.RECOVERED if recovered else EventType.CONNECTED
     return [_event(grant, kind, grant.generation, cause, at)]
 

@@ -90,8 +90,8 @@ class Refresher:
     async def _work(self, message: RefresherMessage) -> Result:
         try:
             match message:
-                case ExpiryEvent(grant_id=grant_id, generation=generation):
-                    return await self._rotation.run(grant_id, generation)
+                case ExpiryEvent(grant_id=grant_id, generation=generation, reason=reason):
+                    return await self._rotation.run(grant_id, generation, reason)
                 case EnrolmentEvent(enrolment_id=enrolment_id):
                     return await self._enrolments.run(enrolment_id)
         except VaultError as error:

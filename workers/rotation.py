@@ -6,6 +6,7 @@ import structlog
 from shared import expiry
 from shared.envelope import open_credential
 from shared.errors import ConfigurationError, KeyMissing, SealBroken
+from shared.messages import Reason
 from shared.model import Grant, GrantId, GrantState
 from shared.ports import Claim, Failure, HttpRequest, Unclaimed
 from workers import decision, oauth
@@ -33,7 +34,7 @@ class Rotation:
         self._bench = bench
         self._conclusion = conclusion
 
-    async def run(self, grant_id: GrantId, generation: int) -> Result:
+    async def run(self, grant_id: GrantId, generation: int, reason: Reason = Reason.DUE) -> Result:
         """Rotate a grant, if it still is at this generation and its time has come. Must not be cancelled.
 
         Raises: StoreUnavailable, before anything was sent.
@@ -46,36 +47,35 @@ class Rotation:
         if registration is None:
             return Skipped("undeclared")
         try:
-            return await self._waited(grant, registration)
+            return await self._waited(grant, registration, reason)
         except Crowded:
             return Postponed(NOT_READY_SECONDS, "crowded")
 
-    async def _waited(self, grant: Grant, registration: Registration) -> Result:
+    async def _waited(self, grant: Grant, registration: Registration, reason: Reason) -> Result:
         """At the provider's turn. Raises: Crowded, StoreUnavailable."""
         standing = registration.standing
         if standing.crowded:
             raise Crowded
-        if await self._closed_off(registration):
-            return Postponed(standing.pace.pause_seconds(self._bench.clock()), "paused")
+        if standing.pace.pause_seconds(self._bench.clock()):
+            return await self._closed_off(registration) or Postponed(0.0, "paused")
         async with standing.turn():
-            result = await self._in_turn(grant, registration)
+            result = await self._in_turn(grant, registration, reason)
             while result == NEXT_SECRET:
-                result = await self._in_turn(grant, registration)
+                result = await self._in_turn(grant, registration, reason)
             return result
 
-    async def _closed_off(self, registration: Registration) -> bool:
-        paused = registration.standing.pace.pause_seconds(self._bench.clock()) > 0
-        if paused:
-            await self._bench.incidents.closed_off(registration)
-        return paused
-
-    async def _in_turn(self, grant: Grant, registration: Registration) -> Result:
+    async def _closed_off(self, registration: Registration) -> Postponed | None:
+        """The provider is to be left alone, and agents that wait are told. None: it may be asked."""
         standing, now = registration.standing, self._bench.clock()
-        if await self._closed_off(registration):
-            return Postponed(standing.pace.pause_seconds(now), "paused")
-        if not standing.circuit.admits(now):
-            await self._bench.incidents.closed_off(registration)
-            return Postponed(CIRCUIT_OPEN_SECONDS, "circuit_open")
+        pause = standing.pace.pause_seconds(now)
+        if not pause and standing.circuit.admits(now):
+            return None
+        await self._bench.incidents.closed_off(registration)
+        return Postponed(pause, "paused") if pause else Postponed(CIRCUIT_OPEN_SECONDS, "circuit_open")
+
+    async def _in_turn(self, grant: Grant, registration: Registration, reason: Reason) -> Result:
+        if (closed := await self._closed_off(registration)) is not None:
+            return closed
         claim = await self._bench.claims.take(grant)
         if isinstance(claim, Unclaimed):
             return Busy() if claim.why == "busy" else Skipped(claim.why)
@@ -83,6 +83,8 @@ class Rotation:
             await self._unsent(claim, why)
             return Skipped(why)
         request = await self._request(claim, registration)
+        if request is None:
+            return await self._static(claim, reason)
         if not isinstance(request, HttpRequest):
             return request
         return await self._send(claim, request)
@@ -107,12 +109,12 @@ class Rotation:
             log.critical("Nothing is refreshed without a spool", why=str(error))
             return await self._unsent(claim, error.code)
 
-    async def _request(self, claim: Claim, registration: Registration) -> HttpRequest | Result:
-        """The request, or what came of trying to make one."""
+    async def _request(self, claim: Claim, registration: Registration) -> HttpRequest | Result | None:
+        """The request, or what came of trying to make one. None: nothing renews this token."""
         bench = self._bench
         try:
             credential = open_credential(bench.keys, claim.grant)
-            request = oauth.token_request(
+            return oauth.token_request(
                 registration.provider,
                 await bench.providers.secrets(registration),
                 registration.service,
@@ -124,7 +126,6 @@ class Rotation:
             return await self._conclusion.fail(claim.intent, claim.grant, _final("seal_broken"))
         except (ConfigurationError, KeyMissing) as error:
             return await self._misconfigured(claim, registration, error)
-        return request or await self._static(claim)
 
     async def _misconfigured(
         self, claim: Claim, registration: Registration, error: ConfigurationError | KeyMissing
@@ -133,10 +134,13 @@ class Rotation:
         await self._bench.incidents.client_refused(registration, 1, error.code, self._bench.clock())
         return await self._unsent(claim, error.code)
 
-    async def _static(self, claim: Claim) -> Result:
-        """A token that nothing renews is good until it ends, whatever an agent says of it."""
+    async def _static(self, claim: Claim, reason: Reason) -> Result:
+        """A token that nothing renews is good until it ends. An agent's word that an API rejects it is told
+        and not obeyed: nobody can check it, and one agent must not take the token from all others."""
         if expiry.remaining_seconds(claim.grant.token_expires_at, self._bench.clock()) <= 0:
             return await self._conclusion.fail(claim.intent, claim.grant, _final("no_refresh_token"))
+        if reason is Reason.REJECTED:
+            return await self._conclusion.fail(claim.intent, claim.grant, _rejected(claim.grant))
         await self._unsent(claim, "static")
         return Skipped("static")
 
@@ -158,3 +162,7 @@ def _entry(claim: Claim) -> Entry:
 
 def _final(error: str) -> Failure:
     return Failure(state=GrantState.REAUTH_REQUIRED, error=error, refresh_at=None)
+
+
+def _rejected(grant: Grant) -> Failure:
+    return Failure(state=GrantState.REFRESH_FAILING, error=Reason.REJECTED.value, refresh_at=grant.refresh_at)

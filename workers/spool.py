@@ -3,6 +3,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -73,7 +74,10 @@ class Spool:
         self._unwritten: dict[str, Pending] = {}
 
     async def reserve(self, entry: Entry) -> None:
-        """Take the room for an answer; durable once this returns. Raises: SpoolUnavailable."""
+        """Take the room for an answer; durable once this returns.
+
+        Raises: SpoolUnavailable, and takes none.
+        """
         await self._on_disk(self._reserve, entry)
 
     async def write(self, entry: Entry, sealed: bytes) -> None:
@@ -102,6 +106,15 @@ class Spool:
 
     def _reserve(self, entry: Entry) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._take_room(entry)
+            self._sync_folder()
+        except OSError:
+            with suppress(OSError):
+                self._delete(entry.id)
+            raise
+
+    def _take_room(self, entry: Entry) -> None:
         handle = os.open(self._path(entry.id), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _allocate(handle)
@@ -109,7 +122,6 @@ class Spool:
             os.fsync(handle)
         finally:
             os.close(handle)
-        self._sync_folder()
 
     def _write(self, entry: Entry, sealed: bytes) -> None:
         handle = os.open(self._path(entry.id), os.O_RDWR | os.O_CLOEXEC)

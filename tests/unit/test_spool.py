@@ -94,13 +94,16 @@ async def test_a_file_cut_short_is_no_answer(spool: Spool, tmp_path: Path, lengt
     assert [found.sealed for found in await spool.pending()] in ([], [None])
 
 
-async def test_a_full_disk_is_found_before_anything_is_sent(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+async def test_a_full_disk_is_found_before_anything_is_sent_and_gets_no_fuller(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(SpoolUnavailable):
         await spool.reserve(ENTRY)
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 async def test_an_answer_that_the_disk_refuses_is_kept_in_memory(

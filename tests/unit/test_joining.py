@@ -103,14 +103,16 @@ async def test_all_callers_get_the_exception_and_the_next_a_new_run(work: Work) 
 
 
 async def test_an_exception_that_no_caller_stayed_for_disturbs_nobody(work: Work) -> None:
+    joining = Joining(work)
     work.error = LookupError("gone")
     with unheard_errors() as heard:
-        (caller,) = await begun(Joining(work), "a")
-        caller.cancel()
-        await asyncio.wait([caller])
+        for caller in await begun(joining, "a"):
+            caller.cancel()
+        await asyncio.sleep(0)
         work.gate.set()
-        await begun(Joining(work), "b")
-    assert work.finished >= 1
+        await asyncio.wait(list(joining._running.values()))
+        await asyncio.sleep(0)
+    assert (work.finished, joining._running) == (1, {})
     assert heard == []
 
 

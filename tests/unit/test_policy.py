@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,17 @@ def test_a_shortfall_is_told() -> None:
 def test_the_longest_of_several_limits_counts() -> None:
     policies = [policy(name="short", max_ttl_seconds=60), policy(name="long", max_ttl_seconds=600)]
     assert evaluate(policies, QUERY, NOW) == Allowed(policy="long", max_ttl_seconds=600)
+
+
+@pytest.mark.parametrize("effect", Effect)
+@pytest.mark.parametrize("changes", [{}, {"scopes": ()}])
+def test_of_several_that_say_the_same_the_first_by_name_is_named(
+    effect: Effect, changes: dict[str, object]
+) -> None:
+    policies = [policy(effect, name=name, **changes) for name in ("b", "a", "c")]
+    policies += [policy(name="z", scopes=())]
+    verdicts = [evaluate(list(order), QUERY, NOW) for order in permutations(policies)]
+    assert {verdict.policy for verdict in verdicts} == {"z" if changes and effect is Effect.DENY else "a"}
 
 
 def test_no_time_at_all_is_not_taken_for_all_the_time() -> None:

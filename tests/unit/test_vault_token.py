@@ -84,6 +84,7 @@ def test_a_revocation_that_the_renewal_has_not_seen_voids_the_new_one_too() -> N
         (a_vault_token(OTHER_KEYS), {}),
         (a_vault_token(), {"vault": "another"}),
         (a_vault_token(), {"now": NOW + timedelta(minutes=15)}),
+        (a_vault_token(), {"now": an_identity().expires_at}),
         (a_vault_token(issued_at=NOW + timedelta(seconds=SKEW_SECONDS + 1)), {}),
         (signed(aud=None), {}),
         (signed(aud="rabbitmq"), {}),

@@ -106,9 +106,10 @@ async def test_an_exception_that_no_caller_stayed_for_disturbs_nobody(work: Work
     joining = Joining(work)
     work.error = LookupError("gone")
     with unheard_errors() as heard:
-        for caller in await begun(joining, "a"):
-            caller.cancel()
-        await asyncio.sleep(0)
+        callers = await begun(joining, "a")
+        callers[0].cancel()
+        await asyncio.wait(callers)
+        await asyncio.sleep(0)  # the shield around the work has let go of it too
         work.gate.set()
         await asyncio.wait(list(joining._running.values()))
         await asyncio.sleep(0)

@@ -42,6 +42,14 @@ async def begun(joining: Joining[str, str], *keys: str) -> list[asyncio.Task[str
     return callers
 
 
+async def abandoned(joining: Joining[str, str], key: str) -> None:
+    """Work whose only caller has gone: nothing of the caller is left that would hold on to it."""
+    (caller,) = await begun(joining, key)
+    caller.cancel()
+    await asyncio.wait([caller])
+    await asyncio.sleep(0)  # the shield around the work has let go of it too
+
+
 @contextmanager
 def unheard_errors() -> Iterator[list[dict[str, Any]]]:
     """What the loop complains about to nobody in particular."""
@@ -106,10 +114,7 @@ async def test_an_exception_that_no_caller_stayed_for_disturbs_nobody(work: Work
     joining = Joining(work)
     work.error = LookupError("gone")
     with unheard_errors() as heard:
-        callers = await begun(joining, "a")
-        callers[0].cancel()
-        await asyncio.wait(callers)
-        await asyncio.sleep(0)  # the shield around the work has let go of it too
+        await abandoned(joining, "a")
         work.gate.set()
         await asyncio.wait(list(joining._running.values()))
         await asyncio.sleep(0)

@@ -1,0 +1,451 @@
+"""What refreshing costs users of other vaults, one pain a test: this vault does not inflict it.
+
+The numbers in the names are those of the list of pains that the project collected from other vaults' issues.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from integration.refreshing import OWNER, Vault
+
+from dispenser.decision import Hand, Refresh, Refuse, Want, decide
+from dispenser.testing import Behaviour, Emulator
+from dispenser.testing.codes import challenge_of
+from dispenser.testing.faults import (
+    DropRefreshToken,
+    Empty,
+    ErrorAnswer,
+    Fault,
+    FormEncoded,
+    Hang,
+    Html,
+    InvalidClient,
+    RateLimited,
+    ResetAfterProcessing,
+    ResetBefore,
+    Status,
+    Truncated,
+)
+from shared.envelope import open_credential
+from shared.messages import Reason
+from shared.model import (
+    AnswerPath,
+    AuthorizationCode,
+    ClientAuth,
+    Credential,
+    EnrolmentState,
+    ExpiryUnit,
+    GrantState,
+    OnReuse,
+    Owner,
+    ProviderSecrets,
+    RefreshToken,
+    RefusalKind,
+    Rotation,
+)
+from workers.scheduler import Scheduler
+
+GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
+STEADY = Rotation(rotates=False, on_reuse=OnReuse.DENY)
+DAY = 86_400
+CALLBACK = "http://127.0.0.1:8765/callback"
+VERIFIER = "a-verifier-of-the-length-that-rfc-7636-asks-for"
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator() as running:
+        yield running
+
+
+@pytest.fixture
+async def vault(tmp_path: Path, emulator: Emulator) -> AsyncIterator[Vault]:
+    vault = Vault(tmp_path, emulator)
+    await vault.open()
+    await vault.refresher()
+    yield vault
+    await vault.close()
+
+
+@pytest.fixture
+async def connected(vault: Vault) -> Vault:
+    """A strictly rotating provider and a grant at generation 1."""
+    await vault.declare()
+    assert (await vault.connect()).state is EnrolmentState.DONE
+    vault.events.clear()
+    return vault
+
+
+async def credential(vault: Vault) -> Credential:
+    return open_credential(vault.keys, await vault.grant())
+
+
+async def consented(vault: Vault, scopes: str = "tasks:write chat:write") -> AuthorizationCode:
+    """What a callback brings once the owner has agreed."""
+    asked = {
+        "response_type": "code", "client_id": vault.emulator.client_id, "redirect_uri": CALLBACK,
+        "state": "s", "scope": scopes, "code_challenge_method": "S256",
+        "code_challenge": challenge_of(VERIFIER), "login_hint": OWNER,
+    }  # fmt: skip
+    async with httpx.AsyncClient() as browser:
+        answer = await browser.get(vault.emulator.authorization_url, params=asked)
+    [code] = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
+    return AuthorizationCode(
+        code=code, verifier=VERIFIER, redirect_uri=CALLBACK, scopes=tuple(scopes.split())
+    )
+
+
+async def lives_seconds(vault: Vault) -> float:
+    """How long the token that is served lives, as the vault believes."""
+    token = await vault.token()
+    assert token.expires_at is not None
+    return (token.expires_at - token.issued_at).total_seconds()
+
+
+async def test_pain_01_parallel_refreshes_burn_the_refresh_token(connected: Vault):
+    await connected.refresher("refresher-2", spool="spool-2")
+    calls = connected.emulator.token_calls
+    await connected.ask(1, times=200)
+    await connected.ask(1, times=200, reason=Reason.DUE)
+    assert connected.emulator.token_calls == calls + 1
+    assert (connected.emulator.overlaps, connected.emulator.reuses) == (0, 0)
+
+
+async def test_pain_02_a_losers_invalid_grant_kills_the_winners_credential(connected: Vault):
+    hang = Hang()
+    connected.emulator.faults.next(hang)
+    losing = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    [intent] = await connected.store.rotations.open_intents()
+    await connected.store.rotations.release(intent, "lost its lock", connected.clock())
+    winner = await connected.refresher("refresher-2", spool="spool-2")
+    await winner._rotation.run((await connected.grant()).id, 1)
+    hang.release()
+    await losing
+    grant = await connected.grant()
+    assert connected.emulator.outcomes["reused"] == 1
+    assert (grant.state, grant.generation) == (GrantState.ACTIVE, 2)
+    assert "credential.reauth_required" not in connected.events
+
+
+async def test_pain_03_a_replay_makes_the_provider_revoke_the_whole_family(connected: Vault):
+    connected.emulator.faults.next(ResetAfterProcessing())
+    await connected.ask(1)
+    for _ in range(5):
+        await connected.ask(1)
+        connected.clock.advance(120)
+    assert connected.emulator.refreshes == 2
+    assert connected.emulator.reuses == 0
+    assert (await connected.token()).generation == 1
+
+
+async def test_pain_04_the_rotated_refresh_token_is_not_persisted(connected: Vault):
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    connected.rotations.commits_fail = False
+    await connected.refresher()
+    await connected.ask(2)
+    assert (await connected.grant()).generation == 3
+    assert connected.emulator.reuses == 0
+
+
+async def test_pain_05_a_caller_that_is_cancelled_takes_the_rotation_along(connected: Vault):
+    hang = Hang(processed=True)
+    connected.emulator.faults.next(hang)
+    grant = await connected.grant()
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    asking.cancel()
+    with suppress(asyncio.CancelledError):
+        await asking
+    hang.release()
+    await connected.settled()
+    assert (await connected.grant()).generation == grant.generation + 1
+
+
+async def test_pain_06_an_answer_without_refresh_token_or_scope_wipes_the_stored_ones(vault: Vault):
+    await vault.declare(scopes=["tasks:write"])
+    await vault.connect(await consented(vault, "tasks:write"))
+    parent = await credential(vault)
+    vault.emulator.behaviour = Behaviour(omit_scope=True)
+    vault.emulator.faults.next(DropRefreshToken())
+    await vault.ask(1)
+    grant = await vault.grant()
+    assert (grant.generation, grant.scopes) == (2, ("tasks:write",))
+    assert await credential(vault) == parent
+
+
+@pytest.mark.parametrize("words", ["in_200", "ok_false"])
+async def test_pain_07_an_error_under_status_200_is_taken_for_success(connected: Vault, words: str):
+    connected.emulator.behaviour = Behaviour(refusals=words, codes={"invalid_grant": "bad_refresh_token"})
+    connected.emulator.revoke_all()
+    await connected.ask(1)
+    grant = await connected.grant()
+    assert (grant.state, grant.generation) == (GrantState.REAUTH_REQUIRED, 1)
+    assert (await connected.token()).generation == 1
+
+
+async def test_pain_07_an_empty_answer_is_taken_for_success(connected: Vault):
+    connected.emulator.faults.next(Empty())
+    await connected.ask(1)
+    assert (await connected.grant()).generation == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status(500), Status(502), Status(503), Status(408), Html(502), Html(), Empty(), Truncated(),
+        ResetBefore(), RateLimited(), ErrorAnswer("invalid_grant", 500),
+        ErrorAnswer("temporarily_unavailable"),
+    ],
+)  # fmt: skip
+async def test_pain_08_what_passes_is_treated_as_dead(vault: Vault, fault: Fault):
+    vault.emulator.behaviour = Behaviour(rotates=False)
+    await vault.declare(STEADY)
+    await vault.connect()
+    vault.emulator.faults.next(fault)
+    await vault.ask(1)
+    grant, token = await vault.grant(), await vault.token()
+    assert (grant.state, grant.failures) == (GrantState.ACTIVE, 1)
+    assert isinstance(decide(grant, token, Want(), vault.clock()), Hand)
+    vault.clock.advance(60)
+    await vault.ask(1)
+    assert (await vault.grant()).generation == 2
+
+
+async def test_pain_08_what_is_dead_is_retried_for_ever(connected: Vault):
+    connected.emulator.behaviour = Behaviour(refusals="sentences")
+    connected.emulator.revoke_all()
+    await connected.ask(1)
+    assert (await connected.grant()).state is GrantState.REAUTH_REQUIRED
+    calls = connected.emulator.token_calls
+    connected.clock.advance(DAY)
+    await connected.ask(1)
+    assert connected.emulator.token_calls == calls
+
+
+async def test_pain_08_a_providers_own_code_means_what_is_declared(vault: Vault):
+    await vault.declare(errors={"AADSTS90033": RefusalKind.TRANSIENT})
+    await vault.connect()
+    vault.emulator.faults.next(ErrorAnswer("AADSTS90033"))
+    await vault.ask(1)
+    grant = await vault.grant()
+    assert (grant.state, grant.last_error) == (GrantState.ACTIVE, "AADSTS90033")
+
+
+async def test_pain_09_an_expired_client_secret_breaks_every_connection(connected: Vault):
+    await connected.connect(owner=Owner("bob"))
+    before = [await connected.grant(owner) for owner in (OWNER, Owner("bob"))]
+    connected.emulator.faults.next(InvalidClient())
+    await connected.ask(1)
+    calls = connected.emulator.token_calls
+    await connected.ask(1, owner=Owner("bob"))
+    assert [await connected.grant(owner) for owner in (OWNER, Owner("bob"))] == before
+    assert connected.emulator.token_calls == calls
+
+
+async def test_pain_09_a_secret_that_is_replaced_costs_no_refresh(vault: Vault):
+    secrets = ProviderSecrets(client_secrets=("the-old-one", vault.emulator.client_secret))
+    await vault.declare(secrets=secrets)
+    assert (await vault.connect()).state is EnrolmentState.DONE
+    await vault.ask(1)
+    assert (await vault.grant()).generation == 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "declared", "seconds"),
+    [
+        ("omitted", {"default_expires_in_seconds": 900}, 900),
+        ("zero", {"default_expires_in_seconds": 900}, 900),
+        ("text", {}, 600),
+        ("milliseconds", {"expires_in_unit": ExpiryUnit.MILLISECONDS}, 600),
+        ("seconds", {"max_expires_in_seconds": 300}, 300),
+    ],
+)
+async def test_pain_10_a_missing_or_odd_expiry(
+    vault: Vault, sent: str, declared: dict[str, object], seconds: int
+):
+    vault.emulator.behaviour = Behaviour(expires_in=sent, access_token_seconds=600)
+    await vault.declare(**declared)
+    await vault.connect()
+    assert await lives_seconds(vault) == pytest.approx(seconds, abs=1)
+
+
+async def test_pain_10_a_rejected_token_is_served_again(connected: Vault):
+    before = await connected.token()
+    await connected.ask(1, reason=Reason.REJECTED)
+    assert (await connected.token()).value != before.value
+
+
+async def test_pain_11_a_form_comes_instead_of_json(vault: Vault):
+    vault.emulator.behaviour = Behaviour(form_unless_asked=True)
+    await vault.declare()
+    assert (await vault.connect()).state is EnrolmentState.DONE
+    vault.emulator.faults.next(FormEncoded())
+    await vault.ask(1)
+    assert (await vault.grant()).generation == 2
+
+
+async def test_pain_12_a_users_tokens_are_nested_on_the_exchange_and_not_on_the_refresh(vault: Vault):
+    vault.emulator.behaviour = Behaviour(exchange_member="authed_user", token_type="user")
+    await vault.declare(answer_path=AnswerPath(exchange="authed_user"))
+    assert (await vault.connect(await consented(vault))).state is EnrolmentState.DONE
+    await vault.ask(1)
+    assert (await vault.token()).generation == 2
+    assert (await vault.token()).token_type == "Bearer"
+
+
+async def test_pain_13_a_provider_refuses_scope_in_a_refresh(vault: Vault):
+    vault.emulator.behaviour = Behaviour(refuse_scope_on_refresh=True)
+    await vault.declare(scopes=["tasks:write"])
+    await vault.connect(await consented(vault))
+    await vault.ask(1)
+    assert (await vault.grant()).generation == 2
+
+
+@pytest.mark.parametrize("method", [ClientAuth.BASIC, ClientAuth.BODY])
+async def test_pain_14_a_secret_with_a_colon_or_a_percent_sign_is_misread(tmp_path: Path, method: ClientAuth):
+    behaviour = Behaviour(client_auth=method.value)
+    with Emulator(behaviour, client_id="an:odd%20id", client_secret="s:e%c+r é&t=") as emulator:
+        vault = Vault(tmp_path, emulator)
+        await vault.open()
+        await vault.refresher()
+        await vault.declare(client_auth=method)
+        assert (await vault.connect()).state is EnrolmentState.DONE
+        await vault.close()
+
+
+async def announced(vault: Vault) -> int:
+    """How many grants were due, and are refreshed now."""
+    due = await Scheduler(vault.store, vault.bus, vault.clock, 0.5).announce()
+    await vault.settled()
+    return due
+
+
+@pytest.mark.parametrize("rotates", [True, False])
+async def test_pain_15_a_refresh_token_dies_of_lying_idle(vault: Vault, rotates: bool):
+    """Its access tokens live longer than it does unused."""
+    vault.emulator.behaviour = Behaviour(rotates=rotates, access_token_seconds=365 * DAY)
+    await vault.declare(Rotation(rotates=rotates), refresh_token_idle_seconds=90 * DAY)
+    await vault.connect()
+    vault.clock.advance(30 * DAY)
+    assert await announced(vault) == 0
+    vault.clock.advance(45 * DAY)
+    assert await announced(vault) == 1
+    assert (await vault.grant()).generation == 2
+
+
+async def test_pain_15_a_refresh_token_ends_and_nobody_was_told_before(vault: Vault):
+    await vault.declare(STEADY, refresh_token_life_seconds=30 * DAY)
+    vault.emulator.behaviour = Behaviour(rotates=False)
+    await vault.connect()
+    vault.events.clear()
+    for _ in range(29):
+        vault.clock.advance(DAY)
+        await announced(vault)
+    assert vault.events.count("credential.expiring_soon") == 1
+    assert vault.events.index("credential.expiring_soon") < len(vault.events) - 3
+    assert "credential.reauth_required" not in vault.events
+
+
+async def test_pain_15_connecting_again_adds_a_grant_instead_of_replacing_it(vault: Vault):
+    await vault.declare()
+    await vault.connect()
+    before = await vault.grant()
+    await vault.connect()
+    assert [grant.id for grant in await vault.store.grants.select()] == [before.id]
+
+
+async def test_pain_16_a_herd_of_refreshes_locks_itself_out(vault: Vault):
+    owners = [Owner(f"owner-{number}") for number in range(12)]
+    await vault.declare(max_concurrency=3)
+    for owner in owners:
+        await vault.connect(owner=owner)
+    moments = {(await vault.grant(owner)).refresh_at for owner in owners}
+    assert len(moments) == len(owners)
+    vault.emulator.faults.next(RateLimited(retry_after=600))
+    vault.clock.advance(2600)
+    calls = vault.emulator.token_calls
+    await announced(vault)
+    # The one that met the 429, and those that were under way with it.
+    assert calls < vault.emulator.token_calls <= calls + 3
+    told_off = vault.emulator.token_calls
+    await asyncio.gather(*(vault.ask(1, owner=owner) for owner in owners))
+    assert vault.emulator.token_calls == told_off
+
+
+async def test_pain_17_a_token_is_believed_to_live_from_its_arrival(connected: Vault):
+    """However long the answer took: the provider counts from before."""
+    hang = Hang(processed=True)
+    connected.emulator.faults.next(hang)
+    asked_at = connected.clock()
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    connected.clock.advance(50)
+    hang.release()
+    await asking
+    token = await connected.token()
+    assert token.expires_at is not None
+    assert (token.expires_at - asked_at).total_seconds() == pytest.approx(3600, abs=2)
+
+
+async def test_pain_18_a_fetched_token_expires_in_use(vault: Vault):
+    vault.emulator.behaviour = Behaviour(access_token_seconds=300)
+    await vault.declare()
+    await vault.connect()
+    vault.clock.advance(200)
+    want = Want(min_ttl_seconds=120)
+    assert isinstance(decide(await vault.grant(), await vault.token(), want, vault.clock()), Refresh)
+    await vault.ask(1)
+    assert isinstance(decide(await vault.grant(), await vault.token(), want, vault.clock()), Hand)
+
+
+async def test_pain_20_asking_for_a_refresh_breaks_a_connection_that_works(connected: Vault):
+    for generation in (1, 1, 0, 2, 2):
+        await connected.ask(generation, reason=Reason.REJECTED)
+    grant = await connected.grant()
+    assert (grant.generation, grant.state, grant.failures) == (3, GrantState.ACTIVE, 0)
+    connected.emulator.faults.next(Status(503))
+    await connected.ask(3, reason=Reason.REJECTED)
+    grant = await connected.grant()
+    assert (grant.generation, grant.state) == (3, GrantState.ACTIVE)
+    assert isinstance(decide(grant, await connected.token(), Want(), connected.clock()), Hand)
+
+
+async def test_pain_21_nobody_is_told_that_it_recovered(connected: Vault):
+    for _ in range(5):
+        connected.emulator.faults.next(Status(503))
+        await connected.ask(1)
+        connected.clock.advance(400)
+    assert connected.events == ["credential.refresh_failed"]
+    await connected.ask(1)
+    assert connected.events[1:] == ["credential.refreshed", "credential.recovered"]
+    connected.events.clear()
+    await connected.ask(2)
+    assert connected.events == ["credential.refreshed"]
+
+
+async def test_pain_26_fewer_scopes_are_granted_and_nobody_notices(vault: Vault):
+    vault.emulator.behaviour = Behaviour(withheld_scopes=("chat:write",))
+    await vault.declare(scopes=["tasks:write", "chat:write"])
+    await vault.connect(await consented(vault))
+    await vault.ask(1)
+    grant, token = await vault.grant(), await vault.token()
+    assert grant.scopes == token.scopes == ("tasks:write",)
+    refusal = decide(grant, token, Want(scopes=frozenset({"tasks:write", "chat:write"})), vault.clock())
+    assert isinstance(refusal, Refuse)
+    assert refusal.missing_scopes == ("chat:write",)
+
+
+async def test_pain_28_a_refresh_token_of_another_client_is_imported(vault: Vault):
+    await vault.declare()
+    vault.emulator.register_client("another-client", "secret")
+    foreign = vault.emulator.issue_refresh_token(OWNER, client_id="another-client")
+    enrolment = await vault.connect(RefreshToken(value=foreign))
+    assert (enrolment.state, enrolment.error) == (EnrolmentState.FAILED, "invalid_grant")
+    assert await vault.store.grants.select() == []

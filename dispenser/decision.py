@@ -6,7 +6,6 @@ from typing import Final
 
 from dispenser.protocol import Code
 from shared.expiry import remaining_seconds
-from shared.messages import Reason
 from shared.model import REFRESHABLE, AccessToken, Grant, GrantState
 
 #: Where an agent states no `min_ttl`: this fraction of the token's life, at most so many seconds.
@@ -128,16 +127,6 @@ def provider_down(until: datetime, now: datetime) -> Refuse:
         code=Code.PROVIDER_DOWN,
         reason="The provider does not issue a token at the moment; the vault goes on trying.",
         retry_after_seconds=max(0.0, (until - now).total_seconds()),
-    )
-
-
-def not_renewable(grant: Grant | None) -> Refuse | None:
-    """A token that nothing renews was rejected by its API: only another one helps. None: it was not."""
-    if grant is None or grant.last_error != Reason.REJECTED:
-        return None
-    return Refuse(
-        code=Code.REAUTH_REQUIRED,
-        reason="The API rejects a token that nothing renews: its owner has to bring another one.",
     )
 
 

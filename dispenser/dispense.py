@@ -9,7 +9,7 @@ from datetime import timedelta
 from dispenser import audit_record, question, replies
 from dispenser.authentication import Authentication
 from dispenser.catalogue_view import CatalogueView
-from dispenser.decision import Hand, Refresh, Refuse, Want, decide, not_renewable, provider_down, usable
+from dispenser.decision import Hand, Refresh, Refuse, Want, decide, provider_down, usable
 from dispenser.lookup import Lookup
 from dispenser.policy import Denied
 from dispenser.protocol import Call, Code, RejectedCall, RenewCall, Reply
@@ -152,7 +152,7 @@ class Dispenser:
             newest = _newest(token, stored)
             if newest is not None and newest.generation > generation:
                 return Reply(code=Code.OK, service=asked.call.service, generation=newest.generation)
-            match not_renewable(grant) or decide(grant, None, Want(), self._clock()):
+            match decide(grant, None, Want(), self._clock()):
                 case Refuse() as refusal:
                     return self._refused(asked, refusal)
                 case Refresh(grant=due):

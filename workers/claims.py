@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from shared.errors import StoreUnavailable
-from shared.model import Grant, GrantId
+from shared.model import Grant, GrantId, Intent
 from shared.ports import Claim, Clock, RotationStore, Unclaimed
 from workers.decision import LEASE_SECONDS
 
@@ -36,6 +36,15 @@ class Claims:
             )
         except StoreUnavailable:
             self._unheard.add((grant.id, now))
+            raise
+
+    async def release(self, intent: Intent, why: str) -> None:
+        """End an intent for which nothing was sent; one that the database does not end now is given back
+        later. Raises: StoreUnavailable."""
+        try:
+            await self._rotations.release(intent, why, self._clock())
+        except StoreUnavailable:
+            self._unheard.add((intent.grant_id, intent.opened_at))
             raise
 
     async def give_back(self) -> None:

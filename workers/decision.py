@@ -85,11 +85,17 @@ def tells(grant: Grant, intent: Intent, failure: Failure) -> bool:
 
 def resend_is_harmless(provider: Provider) -> bool:
     """A credential that may have been redeemed can be redeemed again: it was not spent, or not at once."""
-    return not _spends(provider) or provider.rotation.grace_seconds > 0
+    return not spends(provider) or provider.rotation.grace_seconds > 0
 
 
-def _spends(provider: Provider) -> bool:
+def spends(provider: Provider) -> bool:
+    """A refresh uses its credential up, at once or after a grace."""
     return provider.grant is GrantKind.AUTHORIZATION_CODE and provider.rotation.rotates
+
+
+def grace_is_shorter(provider: Provider, seconds: float) -> bool:
+    """A repetition that is to arrive inside the grace cannot wait so long."""
+    return spends(provider) and 0 < provider.rotation.grace_seconds < seconds
 
 
 def must_wait(grant: Grant, provider: Provider, now: datetime) -> bool:
@@ -121,7 +127,7 @@ def failure(
             return Failure(state=GrantState.REAUTH_REQUIRED, error=refused.code, refresh_at=None)
         case _:
             doubt = grant.unsure_since
-            if refused.kind is RefusalKind.AMBIGUOUS and _spends(provider):
+            if refused.kind is RefusalKind.AMBIGUOUS and spends(provider):
                 doubt = doubt or asked_at or now
             return _repeated(refused, grant, provider, doubt, now=now, entropy=entropy)
 
@@ -156,7 +162,7 @@ def _wait_seconds(
 
 def _may_repeat(unsure_since: datetime | None, provider: Provider, moment: datetime) -> bool:
     """A credential that was not spent, or is still in its grace, may be sent at this moment."""
-    if unsure_since is None or not _spends(provider):
+    if unsure_since is None or not spends(provider):
         return True
     return (moment - unsure_since).total_seconds() <= GRACE_FRACTION * provider.rotation.grace_seconds
 

@@ -17,7 +17,7 @@ from workers.takeover import Takeover
 
 REVOCATIONS_SECONDS: Final = 0.5
 OUTBOX_SECONDS: Final = 5.0
-TAKEOVER_SECONDS: Final = 10.0
+TAKEOVER_SECONDS: Final = 2.0
 PURGE_SECONDS: Final = 3600.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
 #: Events younger than this are on their way by those who wrote them.
@@ -36,7 +36,9 @@ class Janitor:
         self._clock = clock
         self._announcements = Announcements(store.outbox, bus)
         self._audit = AuditTrail(store.audit, clock, name)
-        self._takeover = Takeover(store, self._announcements, self._audit, clock, _loop_seconds)
+        self._takeover = Takeover(
+            store, self._announcements, self._audit, clock, elapsed=_loop_seconds, cache=cache
+        )
         self._revocations = Revocations(store, cache, clock)
 
     async def run(self) -> None:

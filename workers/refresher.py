@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -15,6 +14,7 @@ from workers.bench import Bench
 from workers.conclusion import Conclusion
 from workers.enrolment import Enrolments
 from workers.flights import Flights
+from workers.heartbeat import Heartbeat
 from workers.outage import Outage
 from workers.replay import Replay
 from workers.rotation import Rotation
@@ -61,22 +61,23 @@ class Refresher:
         self._replay = Replay(bench, conclusion, self._enrolments)
         self._flights: Flights[RefresherMessage, Result] = Flights()
         self._outage = Outage("replaying the spool")
-        self._replaying: asyncio.Task[None] | None = None
+        self._heartbeat = Heartbeat(cache, clock, name)
+        self._lasting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take up what an earlier process left, then consume."""
+        self._lasting.append(asyncio.create_task(self._heartbeat.keep(), name="heartbeat"))
         await self._attempt(self._replay.at_start)
-        self._replaying = asyncio.create_task(self._keep_replaying(), name="spool replay")
+        self._lasting.append(asyncio.create_task(self._keep_replaying(), name="spool replay"))
         await self._bus.consume(topology.URGENT_QUEUE, self._handle, prefetch=URGENT_PREFETCH)
         await self._bus.consume(topology.DUE_QUEUE, self._handle, prefetch=DUE_PREFETCH)
 
     async def drain(self) -> None:
         """Return once everything in flight has come to its end. Nothing new is begun meanwhile."""
         await self._flights.land()
-        if self._replaying is not None:
-            self._replaying.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._replaying
+        for task in self._lasting:
+            task.cancel()
+        await asyncio.gather(*self._lasting, return_exceptions=True)
 
     async def _handle(self, delivery: Delivery) -> Settlement:
         try:
@@ -90,8 +91,8 @@ class Refresher:
     async def _work(self, message: RefresherMessage) -> Result:
         try:
             match message:
-                case ExpiryEvent(grant_id=grant_id, generation=generation, reason=reason):
-                    return await self._rotation.run(grant_id, generation, reason)
+                case ExpiryEvent(grant_id=grant_id, generation=generation):
+                    return await self._rotation.run(grant_id, generation)
                 case EnrolmentEvent(enrolment_id=enrolment_id):
                     return await self._enrolments.run(enrolment_id)
         except VaultError as error:

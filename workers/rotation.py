@@ -6,7 +6,6 @@ import structlog
 from shared import expiry
 from shared.envelope import open_credential
 from shared.errors import ConfigurationError, KeyMissing, SealBroken
-from shared.messages import Reason
 from shared.model import Grant, GrantId, GrantState
 from shared.ports import Claim, Failure, HttpRequest, Unclaimed
 from workers import decision, oauth
@@ -34,7 +33,7 @@ class Rotation:
         self._bench = bench
         self._conclusion = conclusion
 
-    async def run(self, grant_id: GrantId, generation: int, reason: Reason = Reason.DUE) -> Result:
+    async def run(self, grant_id: GrantId, generation: int) -> Result:
         """Rotate a grant, if it still is at this generation and its time has come. Must not be cancelled.
 
         Raises: StoreUnavailable, before anything was sent.
@@ -47,11 +46,11 @@ class Rotation:
         if registration is None:
             return Skipped("undeclared")
         try:
-            return await self._waited(grant, registration, reason)
+            return await self._waited(grant, registration)
         except Crowded:
             return Postponed(NOT_READY_SECONDS, "crowded")
 
-    async def _waited(self, grant: Grant, registration: Registration, reason: Reason) -> Result:
+    async def _waited(self, grant: Grant, registration: Registration) -> Result:
         """At the provider's turn. Raises: Crowded, StoreUnavailable."""
         standing = registration.standing
         if standing.crowded:
@@ -59,9 +58,9 @@ class Rotation:
         if standing.pace.pause_seconds(self._bench.clock()):
             return await self._closed_off(registration) or Postponed(0.0, "paused")
         async with standing.turn():
-            result = await self._in_turn(grant, registration, reason)
+            result = await self._in_turn(grant, registration)
             while result == NEXT_SECRET:
-                result = await self._in_turn(grant, registration, reason)
+                result = await self._in_turn(grant, registration)
             return result
 
     async def _closed_off(self, registration: Registration) -> Postponed | None:
@@ -73,7 +72,7 @@ class Rotation:
         await self._bench.incidents.closed_off(registration)
         return Postponed(pause, "paused") if pause else Postponed(CIRCUIT_OPEN_SECONDS, "circuit_open")
 
-    async def _in_turn(self, grant: Grant, registration: Registration, reason: Reason) -> Result:
+    async def _in_turn(self, grant: Grant, registration: Registration) -> Result:
         if (closed := await self._closed_off(registration)) is not None:
             return closed
         claim = await self._bench.claims.take(grant)
@@ -84,7 +83,7 @@ class Rotation:
             return Skipped(why)
         request = await self._request(claim, registration)
         if request is None:
-            return await self._static(claim, reason)
+            return await self._static(claim)
         if not isinstance(request, HttpRequest):
             return request
         return await self._send(claim, request)
@@ -134,19 +133,17 @@ class Rotation:
         await self._bench.incidents.client_refused(registration, 1, error.code, self._bench.clock())
         return await self._unsent(claim, error.code)
 
-    async def _static(self, claim: Claim, reason: Reason) -> Result:
-        """A token that nothing renews is good until it ends. An agent's word that an API rejects it is told
-        and not obeyed: nobody can check it, and one agent must not take the token from all others."""
+    async def _static(self, claim: Claim) -> Result:
+        """A token that nothing renews is good until it ends, whatever an agent says of it."""
         if expiry.remaining_seconds(claim.grant.token_expires_at, self._bench.clock()) <= 0:
             return await self._conclusion.fail(claim.intent, claim.grant, _final("no_refresh_token"))
-        if reason is Reason.REJECTED:
-            return await self._conclusion.fail(claim.intent, claim.grant, _rejected(claim.grant))
         await self._unsent(claim, "static")
         return Skipped("static")
 
     async def _unsent(self, claim: Claim, why: str) -> Result:
-        await self._bench.store.rotations.release(claim.intent, why, self._bench.clock())
+        # Its room in the spool first: a replay that finds it would take an answer for lost.
         await self._bench.endpoint.forget(claim.intent.id)
+        await self._bench.claims.release(claim.intent, why)
         return Postponed(NOT_READY_SECONDS, why)
 
 
@@ -162,7 +159,3 @@ def _entry(claim: Claim) -> Entry:
 
 def _final(error: str) -> Failure:
     return Failure(state=GrantState.REAUTH_REQUIRED, error=error, refresh_at=None)
-
-
-def _rejected(grant: Grant) -> Failure:
-    return Failure(state=GrantState.REFRESH_FAILING, error=Reason.REJECTED.value, refresh_at=grant.refresh_at)

@@ -1,13 +1,14 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from shared.model import Grant, Intent, IntentId, Provider, RefusalKind
-from shared.ports import Clock, Store
+from shared.ports import Cache, Clock, Store
 from workers import decision, lifecycle
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
+from workers.heartbeat import silent
 from workers.outcome import Refused
 
 #: Seconds for which an intent must be seen open: its lease, within which its request is over, and the time in
@@ -15,6 +16,8 @@ from workers.outcome import Refused
 WATCHED_SECONDS: Final = decision.LEASE_SECONDS + 30.0
 #: Seconds that the time between two looks counts for at most: an outage of the database is not watching.
 LONGEST_STEP_SECONDS: Final = 15.0
+#: Seconds for which a holder must give no sign of life, where a short grace does not allow to watch longer.
+SILENT_SECONDS: Final = 5.0
 HOLDER_GONE: Final = Refused(kind=RefusalKind.AMBIGUOUS, code="holder_gone")
 log = structlog.get_logger()
 
@@ -31,7 +34,9 @@ class Takeover:
         announcements: Announcements,
         audit: AuditTrail,
         clock: Clock,
+        *,
         elapsed: Callable[[], float],
+        cache: Cache,
     ) -> None:
         """`elapsed`: seconds that pass however the clock is set."""
         self._store = store
@@ -43,33 +48,46 @@ class Takeover:
         #: For how many seconds each has been seen open. Not from when it says that it was opened: of two
         #: machines one's clock may be wrong, and its holder would be given up with its request under way.
         self._watched: dict[IntentId, float] = {}
+        #: For how many seconds the holder of each has been silent.
+        self._silent: dict[IntentId, float] = {}
+        self._cache = cache
 
     async def run(self) -> int:
         """End what has been watched for long enough, and return how many. Raises: StoreUnavailable."""
         intents = await self._store.rotations.open_intents()
+        unheard = await silent(self._cache, [intent.holder for intent in intents])
         step = self._step_seconds()
-        before = self._watched
-        self._watched = {i.id: before[i.id] + step if i.id in before else 0.0 for i in intents}
-        ripe = [intent for intent in intents if self._watched[intent.id] >= WATCHED_SECONDS]
-        for intent in ripe:
-            await self._end(intent)
-        return len(ripe)
+        self._watched = _counted(self._watched, intents, step)
+        self._silent = _counted(self._silent, [i for i in intents if i.holder in unheard], step)
+        ended = [await self._end(intent) for intent in intents if self._may_be_gone(intent)]
+        return sum(ended)
+
+    def _may_be_gone(self, intent: Intent) -> bool:
+        return self._is_gone(intent) or self._silent.get(intent.id, 0.0) >= SILENT_SECONDS
+
+    def _is_gone(self, intent: Intent) -> bool:
+        return self._watched[intent.id] >= WATCHED_SECONDS
 
     def _step_seconds(self) -> float:
         before, self._looked_at = self._looked_at, self._elapsed()
         return min(self._looked_at - before, LONGEST_STEP_SECONDS)
 
-    async def _end(self, intent: Intent) -> None:
+    async def _end(self, intent: Intent) -> bool:
         grant = await self._store.grants.get(intent.grant_id)
         provider = await self._provider(grant) if grant else None
-        if grant is None or provider is None or decision.resend_is_harmless(provider):
+        if not self._is_gone(intent) and not (
+            provider and decision.grace_is_shorter(provider, WATCHED_SECONDS)
+        ):
+            return False
+        if grant is None or provider is None or not decision.spends(provider):
             await self._store.rotations.release(intent, HOLDER_GONE.code, self._clock())
             log.warning("A rotation whose refresher is gone is released", intent=intent.id)
-            return
-        await self._mark_unknown(intent, grant, provider)
+        else:
+            await self._mark_doubtful(intent, grant, provider)
+        return True
 
-    async def _mark_unknown(self, intent: Intent, grant: Grant, provider: Provider) -> None:
-        """The token may be spent: nobody knows until it is tried, late."""
+    async def _mark_doubtful(self, intent: Intent, grant: Grant, provider: Provider) -> None:
+        """The credential may be spent: nobody knows until it is tried, inside its grace or late."""
         now = self._clock()
         failure = decision.failure(
             HOLDER_GONE, grant, provider, now=now, entropy=0.0, asked_at=intent.opened_at
@@ -80,7 +98,9 @@ class Takeover:
         stored = await self._store.rotations.fail(intent, failure, now=now, events=events)
         if stored is None or stored.generation != intent.generation:
             return
-        log.critical("A rotation's outcome is unknown: its refresher is gone", grant=grant.id)
+        log.critical(
+            "A rotation's outcome is unknown: its refresher is gone", grant=grant.id, state=stored.state
+        )
         await self._announcements.attempt(events)
         await self._audit.record(
             "grant.refresh_failed",
@@ -95,3 +115,10 @@ class Takeover:
         catalogue = await self._store.catalogue.load()
         service = catalogue.services.get(grant.service)
         return catalogue.providers.get(service.provider) if service else None
+
+
+def _counted(
+    before: Mapping[IntentId, float], intents: Sequence[Intent], step: float
+) -> dict[IntentId, float]:
+    """Seconds for which each has been seen, the first look being none."""
+    return {intent.id: before[intent.id] + step if intent.id in before else 0.0 for intent in intents}

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from integration.refreshing import Vault
 
-from dispenser.testing import Emulator
+from dispenser.testing import Behaviour, Emulator
 from dispenser.testing.faults import Hang
 from shared.cache_keys import TOMBSTONE, epoch_key, epoch_moment, token_key
 from shared.errors import BusUnavailable
-from shared.model import Grant, GrantState, OnReuse, Revocation, RevocationKind, Rotation
-from shared.ports import Outgoing
+from shared.model import Grant, GrantState, Revocation, RevocationKind, Rotation
+from shared.ports import Claim, Outgoing
 from shared.topology import DEAD_QUEUE, REFRESH_EXCHANGE, URGENT_KEY
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
@@ -44,7 +44,9 @@ class Watching:
         self._seconds = 0.0
         audit = AuditTrail(vault.store.audit, vault.clock, "janitor")
         announcements = Announcements(vault.store.outbox, vault.bus)
-        self.takeover = Takeover(vault.store, announcements, audit, vault.clock, lambda: self._seconds)
+        self.takeover = Takeover(
+            vault.store, announcements, audit, vault.clock, elapsed=lambda: self._seconds, cache=vault.cache
+        )
 
     async def look(self, *, after_seconds: float) -> int:
         self._seconds += after_seconds
@@ -97,13 +99,55 @@ async def test_an_announcement_is_made_once_and_repeated_when_nothing_came_of_it
     assert [*announced, await scheduler(vault).announce()] == [1, 0, 1]
 
 
-async def test_a_grant_left_by_a_dead_refresher_is_released_where_a_repetition_is_harmless(vault: Vault):
-    await abandoned(vault, Rotation(grace_seconds=600, on_reuse=OnReuse.DENY))
+@pytest.mark.parametrize("rotation", [Rotation(rotates=False), Rotation(grace_seconds=600)])
+async def test_a_grant_left_by_a_dead_refresher_is_tried_again_where_that_is_harmless(
+    vault: Vault, rotation: Rotation
+):
+    await abandoned(vault, rotation)
     watching = Watching(vault)
     assert await watching.watch(WATCHED_SECONDS - TAKEOVER_SECONDS) == 0  # its holder may be alive
     assert await watching.look(after_seconds=TAKEOVER_SECONDS) == 1
+    vault.clock.advance(1)
     await vault.ask(1)
     assert (await vault.grant()).generation == 2
+
+
+async def test_a_short_grace_is_met_although_the_refresher_is_dead(vault: Vault):
+    """Thirty seconds from the request to its repetition, with a janitor and a scheduler between."""
+    vault.emulator.behaviour = Behaviour(grace_seconds=30)
+    await vault.declare(Rotation(grace_seconds=30))
+    await vault.refresher()
+    await vault.connect()
+    began, grant = vault.clock(), await vault.grant()
+    until = began + timedelta(seconds=LEASE_SECONDS)
+    await vault.store.rotations.claim(grant.id, 1, holder="gone", now=began, lease_until=until)
+    watching = Watching(vault)
+    while not await watching.look(after_seconds=TAKEOVER_SECONDS):
+        vault.clock.advance(TAKEOVER_SECONDS)
+    vault.clock.advance(1)
+    assert await scheduler(vault).announce() == 1
+    await vault.settled()
+    assert (await vault.grant()).generation == 2
+    assert (vault.clock() - began).total_seconds() < 30
+
+
+@pytest.mark.parametrize("grace_seconds", [0, 600])
+async def test_a_silent_refresher_is_not_hurried_where_there_is_no_hurry(vault: Vault, grace_seconds: int):
+    """A sign of life may be lost with the cache, and its refresher be at it all the time."""
+    await abandoned(vault, Rotation(grace_seconds=grace_seconds))
+    assert await Watching(vault).watch(60) == 0
+
+
+async def test_a_refresher_that_is_heard_is_not_hurried(vault: Vault):
+    await vault.declare(Rotation(grace_seconds=30))
+    await vault.refresher()
+    await vault.connect()
+    now = vault.clock()
+    claim = await vault.store.rotations.claim(
+        (await vault.grant()).id, 1, holder="refresher-1", now=now, lease_until=now + timedelta(seconds=120)
+    )
+    assert isinstance(claim, Claim)
+    assert await Watching(vault).watch(60) == 0
 
 
 async def test_a_clock_that_is_wrong_gives_no_living_refresher_up(vault: Vault):

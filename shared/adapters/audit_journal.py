@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
@@ -34,11 +35,9 @@ class FileAuditJournal:
     async def __aenter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = _begun(self._path)
         except OSError as error:
             raise AuditUnavailable(f"{self._path}: {error.strerror}.") from error
-        self._length = os.fstat(self._file).st_size
         return self
 
     async def __aexit__(
@@ -94,3 +93,31 @@ class FileAuditJournal:
                 durable.set_result(None)
             else:
                 durable.set_exception(error)
+
+
+def _begun(path: Path) -> int:
+    """A new journal, open and locked. Raises: OSError, as where there is one already.
+
+    It is locked before it has its name: a shipper that saw it unlocked would take it for a left one.
+    """
+    unnamed = path.with_suffix(".new")
+    file = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "another writer of this name has been here")
+        unnamed.rename(path)
+        _sync(path.parent)
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+def _sync(folder: Path) -> None:
+    """Names in a folder survive a power cut once it is synced."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -86,6 +86,14 @@ async def test_a_journal_has_one_writer(tmp_path: Path) -> None:
             await FileAuditJournal(tmp_path, "w1").__aenter__()
 
 
+async def test_a_left_journal_is_not_written_on_for_its_numbers_are_taken(tmp_path: Path) -> None:
+    async with FileAuditJournal(tmp_path, "w1") as journal:
+        await journal.append(RECORD)
+    with pytest.raises(AuditUnavailable, match="has been here"):
+        await FileAuditJournal(tmp_path, "w1").__aenter__()
+    assert [line["sequence"] for line in lines(tmp_path)] == [1]
+
+
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AuditUnavailable):

@@ -13,6 +13,7 @@ from dispenser.protocol import Code, RejectedCall, RenewCall, Reply, TokenCall
 from dispenser.revoke import revoke_agent, revoke_grant, revoke_subject
 from dispenser.vault_token import verify
 from shared.cache_keys import token_key
+from shared.errors import CacheUnavailable
 from shared.model import AgentName, Effect, GrantState, RevocationKind
 
 
@@ -227,6 +228,51 @@ async def test_with_the_database_down_cached_tokens_are_served_and_nothing_else(
     assert (await desk.ask()).code is Code.OK
     desk.cache.flush()
     assert (await desk.ask()).code is Code.OVERLOADED
+
+
+@pytest.fixture
+def no_cache(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unavailable(*_arguments: object) -> None:
+        raise CacheUnavailable("Made to fail.")
+
+    monkeypatch.setattr(desk.cache, "get_many", unavailable)
+    monkeypatch.setattr(desk.cache, "put_if_newer", unavailable)
+
+
+async def test_with_the_cache_down_the_database_answers(desk: Desk, no_cache: None) -> None:
+    await desk.grant(cached=False)
+    assert (await desk.ask()).access_token == "token-1"
+
+
+async def test_with_the_cache_down_what_is_known_to_be_revoked_stays_so(desk: Desk, no_cache: None) -> None:
+    await desk.grant(cached=False)
+    before = desk.identity()
+    with pytest.raises(CacheUnavailable):
+        await revoke_subject(desk.store, desk.cache, RevocationKind.OWNER, "ada", desk.time)
+    await desk.look()
+    assert (await desk.ask(identity=before)).code is Code.UNAUTHENTICATED
+    assert (await desk.ask(RenewCall(), identity=before)).code is Code.UNAUTHENTICATED
+
+
+async def test_with_the_cache_and_the_database_down_nothing_is_handed_out(desk: Desk, no_cache: None) -> None:
+    await desk.grant(cached=False)
+    await desk.store.close()
+    assert (await desk.ask()).code is Code.OVERLOADED
+
+
+@pytest.mark.parametrize(
+    ("left", "min_ttl", "code"),
+    [(3600, None, Code.OK), (30, None, Code.OK), (30, 60.0, Code.OVERLOADED), (-5, None, Code.OVERLOADED)],
+)
+async def test_with_the_broker_down_what_is_good_is_served_and_no_refresh_is_waited_for(
+    desk: Desk, left: float, min_ttl: float | None, code: Code
+) -> None:
+    """The call would fail by its deadline if it waited: that is far beyond any test's patience."""
+    await desk.grant(left=left)
+    await desk.bus.close()
+    reply = await desk.ask(TokenCall(service="time-tracker", min_ttl=min_ttl), seconds=1e6)
+    assert reply.code is code
+    assert (reply.access_token is not None) == (code is Code.OK)
 
 
 async def test_a_poisoned_cache_hands_out_nothing(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dispenser import Denied, Unauthenticated, Vault
 from dispenser.door_amqp import AmqpDoor
 from dispenser.protocol import (
     MAX_BODY_BYTES,
+    MAX_CALLS,
     Call,
     Code,
     Reply,
@@ -176,6 +178,17 @@ async def test_a_crafted_address_gets_no_reply_and_does_no_harm(
     assert reply.code is Code.NOT_FOUND
     assert [record.service for record in desk.journal.records[asked:]] == ["nothing"]
     assert desk.urgent == []
+
+
+async def test_replies_that_outgrow_a_frame_come_in_several(desk: Desk, agent: Agent) -> None:
+    long = replace(desk.token(1), value="t" * 8000)
+    await desk.grant(cached=False)
+    await desk.put(long)
+    await agent.send(agent.body(*[TokenCall(service="time-tracker")] * MAX_CALLS))
+    replies: dict[int, Reply] = {}
+    while len(replies) < MAX_CALLS:
+        replies |= dict(await agent.answered())
+    assert {(reply.code, reply.access_token) for reply in replies.values()} == {(Code.OK, long.value)}
 
 
 async def test_a_defect_in_answering_ends_one_request_and_not_the_door(

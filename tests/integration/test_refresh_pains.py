@@ -32,7 +32,7 @@ from dispenser.testing.faults import (
     Truncated,
 )
 from shared.envelope import open_credential
-from shared.messages import Reason
+from shared.messages import ExpiryEvent, Reason, encode
 from shared.model import (
     AnswerPath,
     AuthorizationCode,
@@ -48,6 +48,8 @@ from shared.model import (
     RefusalKind,
     Rotation,
 )
+from shared.ports import Delivery
+from shared.topology import URGENT_KEY
 from workers.scheduler import Scheduler
 
 GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
@@ -97,6 +99,20 @@ async def consented(vault: Vault, scopes: str = "tasks:write chat:write") -> Aut
     [code] = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
     return AuthorizationCode(
         code=code, verifier=VERIFIER, redirect_uri=CALLBACK, scopes=tuple(scopes.split())
+    )
+
+
+def a_delivery(body: bytes) -> Delivery:
+    """As the broker hands it to a consumer."""
+    return Delivery(
+        body=body,
+        headers={},
+        routing_key=URGENT_KEY,
+        correlation_id=None,
+        reply_to=None,
+        user_id=None,
+        expiration_seconds=None,
+        redelivered=False,
     )
 
 
@@ -157,15 +173,15 @@ async def test_pain_04_the_rotated_refresh_token_is_not_persisted(connected: Vau
 async def test_pain_05_a_caller_that_is_cancelled_takes_the_rotation_along(connected: Vault):
     hang = Hang(processed=True)
     connected.emulator.faults.next(hang)
-    grant = await connected.grant()
-    asking = asyncio.create_task(connected.ask(1))
+    event = ExpiryEvent(grant_id=(await connected.grant()).id, generation=1, reason=Reason.MISS)
+    asking = asyncio.create_task(connected.refreshers[0]._handle(a_delivery(encode(event))))
     await hang.reached()
     asking.cancel()
     with suppress(asyncio.CancelledError):
         await asking
     hang.release()
     await connected.settled()
-    assert (await connected.grant()).generation == grant.generation + 1
+    assert (await connected.grant()).generation == 2
 
 
 async def test_pain_06_an_answer_without_refresh_token_or_scope_wipes_the_stored_ones(vault: Vault):

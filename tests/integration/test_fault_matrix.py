@@ -1,0 +1,509 @@
+"""One fault at one point of a refresh, a row of the fault matrix each; the row and the point are in the name.
+
+What is killed here leaves what a killed process leaves: a row in the journal, a file in the spool, a request
+at the provider. The same rows with real processes and real kills are in `acceptance/test_kill_loop.py`.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Never
+
+import httpx
+import pytest
+from integration.refreshing import Vault
+from sqlalchemy import text
+
+from dispenser.testing import Behaviour, Emulator
+from dispenser.testing.faults import (
+    DropRefreshToken,
+    Fault,
+    Hang,
+    Html,
+    ResetAfterProcessing,
+    Status,
+    Truncated,
+)
+from shared.envelope import open_credential, open_token
+from shared.errors import BusUnavailable, CacheUnavailable, StoreUnavailable
+from shared.messages import Reason
+from shared.model import Grant, GrantState, Intent, OnReuse, Owner, RefreshToken, Rotation
+from shared.ports import Claim, Outgoing
+from shared.topology import EVENTS_EXCHANGE
+from workers.decision import LATE_SECONDS, LEASE_SECONDS
+
+GRACE = Rotation(grace_seconds=600, on_reuse=OnReuse.DENY)
+HOUR = 3600
+BOB = Owner("bob")
+
+
+@pytest.fixture
+async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
+    with Emulator() as emulator:
+        vault = Vault(tmp_path, emulator)
+        await vault.open()
+        yield vault
+        await vault.close()
+
+
+@pytest.fixture
+async def connected(vault: Vault) -> Vault:
+    """A strictly rotating provider and a grant at generation 1."""
+    await connect(vault, Rotation())
+    return vault
+
+
+async def connect(vault: Vault, rotation: Rotation) -> None:
+    vault.emulator.behaviour = Behaviour(rotates=rotation.rotates, grace_seconds=rotation.grace_seconds)
+    await vault.declare(rotation)
+    await vault.refresher()
+    await vault.connect()
+    vault.events.clear()
+
+
+async def left_open(vault: Vault, holder: str = "refresher-1") -> Intent:
+    """The journal's line of a refresher that was killed after it was written."""
+    now, grant = vault.clock(), await vault.grant()
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    claim = await vault.store.rotations.claim(grant.id, 1, holder=holder, now=now, lease_until=until)
+    assert isinstance(claim, Claim)
+    return claim.intent
+
+
+async def sent(vault: Vault) -> None:
+    """The request of a refresher that was killed before the answer came."""
+    credential = open_credential(vault.keys, await vault.grant())
+    assert isinstance(credential, RefreshToken)
+    form = {"grant_type": "refresh_token", "refresh_token": credential.value}
+    auth = (vault.emulator.client_id, vault.emulator.client_secret)
+    async with httpx.AsyncClient() as http:
+        assert (await http.post(vault.emulator.token_url, data=form, auth=auth)).status_code == 200
+
+
+async def due(vault: Vault) -> None:
+    """Let the time come for which the next try is set, and ask."""
+    grant = await vault.grant()
+    assert grant.refresh_at is not None
+    vault.clock.advance(max(0.0, (grant.refresh_at - vault.clock()).total_seconds()) + 0.1)
+    await vault.ask(grant.generation)
+
+
+async def one_step(vault: Vault) -> Grant:
+    """The grant is one generation further, serves its token, and goes on."""
+    grant = await vault.grant()
+    assert (grant.state, grant.generation) == (GrantState.ACTIVE, 2)
+    assert (await vault.token()).generation == 2
+    assert await vault.store.rotations.open_intents() == []
+    await vault.ask(2)
+    assert (await vault.grant()).generation == 3
+    assert vault.emulator.reuses == 0
+    return grant
+
+
+# ------------------------------------------------------------------------------------------------ kill
+
+
+@pytest.mark.parametrize("rotation", [Rotation(), GRACE])
+async def test_killed_after_the_intent_before_the_request(vault: Vault, rotation: Rotation):
+    await connect(vault, rotation)
+    await left_open(vault)
+    await vault.refresher()
+    await due(vault)
+    await one_step(vault)
+
+
+async def test_killed_after_the_request_grace(vault: Vault):
+    await connect(vault, GRACE)
+    await left_open(vault)
+    await sent(vault)
+    await vault.refresher()
+    await due(vault)
+    assert vault.emulator.outcomes["replayed"] == 1
+    await one_step(vault)
+
+
+async def test_killed_after_the_request_strict(connected: Vault):
+    """The one window in which a grant can be lost, and never in silence."""
+    await left_open(connected)
+    await sent(connected)
+    await connected.refresher()
+    grant = await connected.grant()
+    assert grant.state is GrantState.UNKNOWN
+    assert grant.refresh_at is not None
+    assert grant.token_expires_at == grant.refresh_at + timedelta(seconds=LATE_SECONDS)
+    assert connected.events == ["credential.refresh_failed"]
+    await due(connected)
+    assert (await connected.grant()).state is GrantState.REAUTH_REQUIRED
+    assert connected.events[-1] == "credential.reauth_required"
+
+
+async def test_killed_after_the_spool(connected: Vault):
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    connected.rotations.commits_fail = False
+    for _ in range(2):  # and the replay killed once more
+        await connected.refresher()
+    await one_step(connected)
+    assert connected.spooled() == []
+
+
+async def test_killed_after_the_commit(connected: Vault):
+    connected.rotations.commits_lose_their_answer = True
+    await connected.ask(1)
+    connected.rotations.commits_lose_their_answer = False
+    assert (await connected.grant()).generation == 2
+    await connected.refresher()
+    assert connected.spooled() == []
+    await one_step(connected)
+
+
+async def test_killed_before_the_spool_file_is_deleted(connected: Vault):
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    connected.rotations.commits_fail = False
+    [path] = connected.spooled()
+    kept = path.read_bytes()
+    await connected.refresher()
+    path.write_bytes(kept)
+    await connected.refresher()
+    assert connected.spooled() == []
+    await one_step(connected)
+
+
+# ------------------------------------------------------------------------------------------------ disk
+
+
+@pytest.mark.parametrize("rotation", [Rotation(), GRACE])
+async def test_torn_spool(vault: Vault, rotation: Rotation):
+    """Told apart from a whole answer, and then it is as lost as one that never came."""
+    await connect(vault, rotation)
+    vault.rotations.commits_fail = True
+    await vault.ask(1)
+    vault.rotations.commits_fail = False
+    [path] = vault.spooled()
+    content = bytearray(path.read_bytes())
+    content[600:] = bytes(len(content) - 600)
+    path.write_bytes(content)
+    await vault.refresher()
+    grant = await vault.grant()
+    assert grant.state is (GrantState.ACTIVE if rotation.grace_seconds else GrantState.UNKNOWN)
+    assert grant.failures == 1
+    await due(vault)
+    lost = GrantState.REAUTH_REQUIRED
+    assert (await vault.grant()).state is (GrantState.ACTIVE if rotation.grace_seconds else lost)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+async def test_full_or_broken_disk_at_reservation(
+    connected: Vault, monkeypatch: pytest.MonkeyPatch, code: int
+):
+    def failing(*_: object) -> Never:
+        raise OSError(code, os.strerror(code))
+
+    calls, before = connected.emulator.token_calls, await connected.grant()
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "posix_fallocate", failing)
+        await connected.ask(1)
+    assert connected.emulator.token_calls == calls
+    assert await connected.grant() == before
+    assert await connected.store.rotations.open_intents() == []
+    await connected.ask(1)
+    await one_step(connected)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+async def test_full_or_broken_disk_at_the_answer(
+    connected: Vault, monkeypatch: pytest.MonkeyPatch, code: int
+):
+    """The database still takes it."""
+
+    def failing(_: int) -> Never:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    await connected.ask(1)
+    monkeypatch.undo()
+    await one_step(connected)
+    assert connected.spooled() == []
+
+
+# -------------------------------------------------------------------------------------------- database
+
+
+async def test_database_down_before_the_intent(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    async def failing(*_: object, **__: object) -> Never:
+        raise StoreUnavailable("Made to fail.")
+
+    calls = connected.emulator.token_calls
+    with monkeypatch.context() as down:
+        down.setattr(connected.rotations, "claim", failing)
+        await connected.ask(1)
+    assert connected.emulator.token_calls == calls
+    await connected.ask(1)
+    await one_step(connected)
+
+
+async def test_database_down_at_the_commit(connected: Vault):
+    calls = connected.emulator.token_calls
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    assert (await connected.token()).generation == 1
+    connected.rotations.commits_fail = False
+    # The same process: nobody has to restart it.
+    await connected.refreshers[0]._replay.spooled()
+    assert connected.emulator.token_calls == calls + 1
+    await one_step(connected)
+
+
+async def test_commit_unknown(connected: Vault):
+    connected.rotations.commits_lose_their_answer = True
+    await connected.ask(1)
+    connected.rotations.commits_lose_their_answer = False
+    await connected.refreshers[0]._replay.spooled()
+    await one_step(connected)
+
+
+async def test_intent_unknown(connected: Vault):
+    connected.rotations.claims_lose_their_answer = True
+    await connected.ask(1)
+    connected.rotations.claims_lose_their_answer = False
+    await connected.refreshers[0]._replay.spooled()
+    assert await connected.store.rotations.open_intents() == []
+    await connected.ask(1)
+    await one_step(connected)
+
+
+# -------------------------------------------------------------------------------------- two refreshers
+
+
+async def test_stopped_at_the_lease_check(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """For 300 s, after which others may have begun: it sends nothing."""
+    endpoint = connected.refreshers[0]._rotation._bench.endpoint
+    reserve = endpoint._spool.reserve
+
+    async def stopped(*arguments: Any) -> None:
+        await reserve(*arguments)
+        connected.clock.advance(300)
+
+    calls = connected.emulator.token_calls
+    with monkeypatch.context() as slow:
+        slow.setattr(endpoint._spool, "reserve", stopped)
+        await connected.ask(1)
+    assert connected.emulator.token_calls == calls
+    await connected.ask(1)
+    await one_step(connected)
+
+
+async def test_stopped_after_the_request(connected: Vault):
+    """For 300 s, in which its intent was given up: its answer is applied all the same."""
+    hang = Hang(processed=True)
+    connected.emulator.faults.next(hang)
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    [intent] = await connected.store.rotations.open_intents()
+    connected.clock.advance(300)
+    await connected.store.rotations.release(intent, "holder_gone", connected.clock())
+    hang.release()
+    await asking
+    await one_step(connected)
+
+
+# -------------------------------------------------------------------------------------------- provider
+
+
+async def test_provider_slow(connected: Vault):
+    hang = Hang(processed=True)
+    connected.emulator.faults.next(hang)
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    connected.clock.advance(59)
+    hang.release()
+    await asking
+    await one_step(connected)
+
+
+@pytest.mark.parametrize("fault", [ResetAfterProcessing(), Truncated(), Status(500, processed=True)])
+async def test_provider_answers_nothing_and_has_rotated_grace(vault: Vault, fault: Fault):
+    await connect(vault, GRACE)
+    vault.emulator.faults.next(fault)
+    await vault.ask(1)
+    await due(vault)
+    await one_step(vault)
+
+
+@pytest.mark.parametrize("fault", [ResetAfterProcessing(), Truncated(), Status(500, processed=True)])
+async def test_provider_answers_nothing_and_has_rotated_strict(connected: Vault, fault: Fault):
+    connected.emulator.faults.next(fault)
+    await connected.ask(1)
+    assert (await connected.grant()).state is GrantState.UNKNOWN
+    assert (await connected.token()).generation == 1
+    await due(connected)
+    assert (await connected.grant()).state is GrantState.REAUTH_REQUIRED
+    assert connected.events == ["credential.refresh_failed", "credential.reauth_required"]
+
+
+@pytest.mark.parametrize("fault", [Html(), Html(502), Status(500), Status(503)])
+async def test_provider_answers_nothing_and_has_not_rotated_strict(connected: Vault, fault: Fault):
+    connected.emulator.faults.next(fault)
+    await connected.ask(1)
+    await due(connected)
+    assert connected.events[-1] in ("credential.recovered", "credential.refreshed")
+    await one_step(connected)
+
+
+async def test_provider_sends_no_refresh_token(connected: Vault):
+    connected.emulator.faults.next(DropRefreshToken())
+    await connected.ask(1)
+    await one_step(connected)
+
+
+async def test_provider_sends_the_same_refresh_token(vault: Vault):
+    await connect(vault, Rotation(rotates=False))
+    await vault.ask(1)
+    await one_step(vault)
+
+
+# --------------------------------------------------------------------------------- process, queue, cache
+
+
+async def test_asked_to_stop_during_the_exchange(connected: Vault):
+    hang = Hang(processed=True)
+    connected.emulator.faults.next(hang)
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    draining = asyncio.create_task(connected.refreshers[0].drain())
+    await asyncio.sleep(0)
+    hang.release()
+    await draining
+    grant = await connected.grant()
+    await asking
+    assert (grant.generation, grant.state) == (2, GrantState.ACTIVE)
+
+
+async def test_duplicate_and_out_of_order_events(connected: Vault):
+    calls = connected.emulator.token_calls
+    await connected.ask(1, times=3)
+    await connected.ask(0, times=3)
+    await connected.ask(7)
+    await connected.ask(1, times=3, reason=Reason.DUE)
+    assert connected.emulator.token_calls == calls + 1
+
+
+async def test_ten_thousand_agents_and_one_token(connected: Vault):
+    """A tenth of them in events, for dispensers join the rest: one request."""
+    calls = connected.emulator.token_calls
+    await connected.ask(1, times=1000)
+    assert connected.emulator.token_calls == calls + 1
+
+
+async def test_cache_down(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """The database has the token too."""
+
+    async def failing(*_: object) -> Never:
+        raise CacheUnavailable("Made to fail.")
+
+    with monkeypatch.context() as down:
+        down.setattr(connected.cache, "put_if_newer", failing)
+        down.setattr(connected.cache, "get_many", failing)
+        await connected.ask(1)
+    grant = await connected.grant()
+    assert grant.sealed_token is not None
+    assert open_token(connected.keys, grant.service, grant.owner, grant.sealed_token).generation == 2
+    assert connected.spooled() == []
+
+
+async def test_cache_emptied(connected: Vault):
+    calls = connected.emulator.token_calls
+    connected.cache.flush()
+    await connected.ask(1)
+    assert connected.emulator.token_calls == calls + 1
+    await one_step(connected)
+
+
+async def test_broker_does_not_confirm_an_event(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """It stays in the outbox with an id of its own, and the refresh stands."""
+    published = connected.bus.publish
+
+    async def without_events(message: Outgoing) -> None:
+        if message.exchange == EVENTS_EXCHANGE:
+            raise BusUnavailable("Made to fail.")
+        await published(message)
+
+    with monkeypatch.context() as down:
+        down.setattr(connected.bus, "publish", without_events)
+        await connected.ask(1)
+    written_before = connected.clock() + timedelta(seconds=1)
+    [event] = await connected.store.outbox.pending(10, written_before=written_before)
+    assert event.type.value == "credential.refreshed"
+    await one_step(connected)
+
+
+# ------------------------------------------------------------------------------------------ keys, clock
+
+
+async def test_key_missing(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """Nothing is sent, nothing is lost, and the grant is not to blame."""
+    before, calls = await connected.grant(), connected.emulator.token_calls
+    rotation = connected.refreshers[0]._rotation
+    without = replace(rotation._bench, keys=replace(connected.keys, grant_private={}))
+    with monkeypatch.context() as locked:
+        locked.setattr(rotation, "_bench", without)
+        await connected.ask(1)
+    assert await connected.grant() == before
+    assert connected.emulator.token_calls == calls
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_clock_jumps_during_the_exchange(connected: Vault, hours: int):
+    """A token's life is counted from when it was asked for: no jump makes it longer."""
+    hang = Hang(processed=True)
+    connected.emulator.faults.next(hang)
+    asked_at = connected.clock()
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    connected.clock.advance(hours * HOUR)
+    hang.release()
+    await asking
+    grant = await connected.grant()
+    assert grant.generation == 2
+    assert grant.token_expires_at is not None
+    assert (grant.token_expires_at - asked_at).total_seconds() == pytest.approx(HOUR, abs=5)
+
+
+async def test_bit_flip_in_a_credential(connected: Vault):
+    """It does not open, its owner is asked, and nobody else is touched."""
+    await connected.connect(owner=BOB)
+    grant = await connected.grant()
+    assert grant.sealed_credential is not None
+    flipped = bytearray(grant.sealed_credential)
+    flipped[-1] ^= 1
+    async with connected.store._database.writing() as connection:
+        await connection.execute(
+            text("UPDATE grants SET sealed_credential = :flipped WHERE id = :id"),
+            {"flipped": bytes(flipped), "id": grant.id},
+        )
+    calls = connected.emulator.token_calls
+    await connected.ask(1)
+    await connected.ask(1, owner=BOB)
+    grant = await connected.grant()
+    assert (grant.state, grant.last_error) == (GrantState.REAUTH_REQUIRED, "seal_broken")
+    assert (await connected.grant(BOB)).generation == 2
+    assert connected.emulator.token_calls == calls + 1
+
+
+async def test_bit_flip_in_a_spooled_answer(vault: Vault):
+    await connect(vault, GRACE)
+    vault.rotations.commits_fail = True
+    await vault.ask(1)
+    vault.rotations.commits_fail = False
+    [path] = vault.spooled()
+    content = bytearray(path.read_bytes())
+    content[700] ^= 1
+    path.write_bytes(content)
+    await vault.refresher()
+    await due(vault)
+    await one_step(vault)

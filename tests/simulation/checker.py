@@ -28,10 +28,12 @@ from simulation.provider import HABITS, Habit, Replay
 
 from shared.envelope import fingerprint
 from shared.messages import EventType
-from shared.model import GrantId, GrantState, RefreshToken
+from shared.model import GrantId, GrantState, OnReuse, RefreshToken
 
 #: Seconds in which a reply that has arrived must be on disk: sealing it and one fsync.
 FSYNC_SECONDS: Final = 0.1
+#: Seconds for which a refresher must be gone until others may count its answer as lost.
+TAKEOVER_SECONDS: Final = 120.0
 #: Life that is enough for an agent that does not say how much it wants.
 ENOUGH_SECONDS: Final = 61.0
 _CLIENT_CODES: Final = frozenset({"invalid_client", "unauthorized_client", "http_401"})
@@ -120,6 +122,14 @@ class Evidence:
         place = bisect.bisect_right(turns, (moment, True)) - 1
         return place >= 0 and turns[place][1]
 
+    def clock_is_wrong(self, process: str, moment: float) -> bool:
+        """Its clock had been set wrong, and not yet right."""
+        wrong = False
+        for event in self.history.of(Happened):
+            if event.process == process and event.at <= moment and event.what in ("clock stepped", "started"):
+                wrong = event.what == "clock stepped" and event.detail != "right"
+        return wrong
+
     def over_at(self, call: Call) -> float:
         """When its process had nothing to do with it any more."""
         if call.ended is not None:
@@ -146,11 +156,14 @@ def violations(history: History) -> list[Violation]:
 
 
 def never_twice_at_once(evidence: Evidence) -> Iterator[Violation]:
-    """Documented exception: a process that was paused for longer than its lease ran."""
+    """Documented exceptions: a process that was paused for longer than its lease ran, and an enrolment's
+    lease, which is worth as much as the clocks are."""
     for calls in _by_token(evidence).values():
         for one, other in itertools.combinations(calls, 2):
             first, second = sorted((one, other), key=lambda call: call.sent.at)
             if evidence.over_at(first) <= second.sent.at or _paused(evidence, first, second):
+                continue
+            if _leased_by_a_wrong_clock(evidence, first, second):
                 continue
             yield Violation(
                 promise=1,
@@ -185,12 +198,15 @@ def asked_once_when_all_is_well(evidence: Evidence) -> Iterator[Violation]:
 
 
 def what_is_spooled_takes_effect(evidence: Evidence) -> Iterator[Violation]:
-    """Committed, or kept for people where the grant was connected anew meanwhile."""
-    revoked = {grant.id for grant in evidence.ending.grants if grant.row.state is GrantState.REVOKED}
-    ended = {event.cause for event in evidence.written if event.what in ("commit", "park", "connect")}
+    """Committed, or kept for people where the grant was connected anew, or revoked with its grant."""
+    ended = {
+        event.cause
+        for event in evidence.written
+        if event.what in ("commit", "park", "connect") or _is_revoked(event.before)
+    }
     for call in evidence.calls.values():
         claim = evidence.claims.get(call.sent.entry)
-        if claim is None or not (call.safe and call.issued and _answered(call)) or claim.grant in revoked:
+        if claim is None or not (call.safe and call.issued and _answered(call)):
             continue
         stored = fingerprint(claim.grant, RefreshToken(value=call.child)) if call.child else None
         elsewhere = any(e.after is not None and e.after.fingerprint == stored for e in evidence.written)
@@ -212,7 +228,8 @@ def spent_tokens_are_redeemed_again_only_after_a_loss(evidence: Evidence) -> Ite
             continue
         for call in calls:
             again = call is not issued and call.sent.at > issued.sent.at
-            if again and not (_lost_by_then(evidence, issued, call.sent.at) or _held_back(evidence, call)):
+            excused = _lost_by_then(evidence, issued, call.sent.at) or _held_back(evidence, call)
+            if again and not (excused or _leased_by_a_wrong_clock(evidence, issued, call)):
                 yield Violation(
                     promise=2,
                     at=call.sent.at,
@@ -281,7 +298,7 @@ def credentials_follow_from_each_other(evidence: Evidence) -> Iterator[Violation
             yield Violation(
                 promise=3,
                 at=event.at,
-                what=f"the answer to call {call.sent.call} was written over a credential that it did not redeem",
+                what=f"the answer to call {call.sent.call} was written over another credential than it redeemed",
                 about=event.grant,
             )
 
@@ -407,17 +424,23 @@ def _paused(evidence: Evidence, first: Call, second: Call) -> bool:
     )
 
 
+def _leased_by_a_wrong_clock(evidence: Evidence, *calls: Call) -> bool:
+    return calls[0].sent.entry.startswith("enrolment") and any(
+        evidence.clock_is_wrong(call.sent.process, call.sent.at) for call in calls
+    )
+
+
 def _answered(call: Call) -> bool:
     return call.ended is not None and call.ended.how == "answered"
 
 
 def _lost_by_then(evidence: Evidence, call: Call, moment: float) -> bool:
     """The answer of a call that was carried out was out of reach, for a reason that the design allows."""
-    if call.safe and _answered(call):
-        # It is on the disk of a process that is not there.
-        assert call.spooled is not None
-        return evidence.stopped_within(call.sent.process, call.spooled.at, moment)
-    return _in_the_window(evidence, call)
+    if call.spooled is None or not (call.safe and _answered(call)):
+        return _in_the_window(evidence, call)
+    # It is on the disk of a process that is not there.
+    stopped = evidence.stopped_within(call.sent.process, call.spooled.at, moment)
+    return stopped and moment - call.spooled.at > TAKEOVER_SECONDS
 
 
 def _held_back(evidence: Evidence, call: Call) -> bool:
@@ -442,18 +465,37 @@ def _in_the_window(evidence: Evidence, call: Call) -> bool:
 def _excused(evidence: Evidence, grant: FinalGrant) -> bool:
     habit = _HABITS[grant.provider]
     if not (habit.strict or _forgetful(habit)):
-        return False
-    family = grant.token.rpartition(".")[0]
-    ours = [call for call in evidence.calls.values() if call.sent.token.rpartition(".")[0] == family]
-    return any(
-        _held_back(evidence, call) or (call.issued and _lost_by_then(evidence, call, evidence.ending.at))
-        for call in ours
-    )
+        return _put_off_by_a_wrong_clock(evidence, grant)
+    ours = [call for call in evidence.calls.values() if _family(call.sent.token) == _family(grant.token)]
+    return any(_held_back(evidence, call) or _lost(evidence, call, ours, habit) for call in ours)
+
+
+def _family(token: str) -> str:
+    return token.rpartition(".")[0]
+
+
+def _lost(evidence: Evidence, call: Call, ours: list[Call], habit: Habit) -> bool:
+    """What a call brought never came, or came when others had had the whole family revoked."""
+    if not call.issued or not (call.safe and _answered(call)):
+        return call.issued and _in_the_window(evidence, call)
+    again = [other.sent.at for other in ours if other is not call and other.sent.token == call.sent.token]
+    revoked = habit.rotation.on_reuse is OnReuse.REVOKE_FAMILY
+    return revoked and any(_lost_by_then(evidence, call, moment) for moment in again if moment > call.sent.at)
+
+
+def _put_off_by_a_wrong_clock(evidence: Evidence, grant: FinalGrant) -> bool:
+    """Documented exception: a clock an hour ahead put a repetition off until after the grace window."""
+    failures = [e for e in evidence.written if e.what == "fail" and e.grant == grant.id]
+    return any(evidence.clock_is_wrong(event.process, event.at) for event in failures)
 
 
 def _forgetful(habit: Habit) -> bool:
     """It takes a spent token within its grace window and does not repeat the new one."""
     return habit.replay is Replay.NONE and habit.rotation.rotates
+
+
+def _is_revoked(row: Row | None) -> bool:
+    return row is not None and row.state is GrantState.REVOKED
 
 
 def _silent(evidence: Evidence, grant: FinalGrant, what: str) -> Violation:

@@ -116,7 +116,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written(Event):
-    """A transaction on a grant committed: `claim`, `commit`, `fail`, `release`, `park`, `connect`, `revoke`."""
+    """A transaction on a grant: `claim`, `commit`, `fail`, `release`, `park`, `connect`, `revoke`."""
 
     what: str
     process: str

@@ -36,7 +36,7 @@ from workers.refresher import Refresher
 from workers.scheduler import Scheduler
 
 Place = tuple[ServiceName, Owner]
-SCHEDULER_SECONDS: Final = 5.0
+SCHEDULER_SECONDS: Final = 8.0
 DEADLINE_SECONDS: Final = 10.0
 #: Seconds between an agent's questions, on average.
 PAUSE_SECONDS: Final = 40.0

@@ -39,7 +39,7 @@ _PLACES: Final = (
     "enrolments.succeed",
 )
 _MOMENTS: Final = ("before", "there", "back")
-_DEEDS: Final = (*["kill"] * 3, *["cut power"] * 2, "pause", "sever", "drain", "outage", "step")
+_DEEDS: Final = (*["kill"] * 3, *["cut power"] * 2, "pause", *["sever"] * 2, "drain", "outage", "step")
 _OUTAGES: Final = ("store", "store", "bus", "cache", "provider")
 
 
@@ -99,6 +99,8 @@ class Plan:
     #: (when, account): its owner connects it anew, or revokes it.
     reconnections: tuple[tuple[float, int], ...] = ()
     revocations: tuple[tuple[float, int], ...] = ()
+    #: A refresher that does not come back once it was killed.
+    leaver: str = ""
     agents: int = 2
     #: Agents that ask for one token in one moment.
     crowd: int = 0
@@ -172,6 +174,7 @@ def _troubled(peace: Plan, chance: random.Random) -> Plan:
         unknown_client=tuple(
             (chance.uniform(0, seconds), chance.choice(providers), chance.uniform(5, 100)) for _ in some(2)
         ),
+        leaver=chance.choice(("", "", "", "", "refresher-2")),
         reconnections=_happenings(chance, peace, some(2)),
         revocations=_happenings(chance, peace, some(1)),
     )

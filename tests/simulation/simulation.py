@@ -29,7 +29,7 @@ from shared.errors import SealBroken
 from shared.messages import EventType
 from shared.model import Grant, GrantId, GrantKind, GrantState, Owner, RefreshToken, ServiceName
 from shared.ports import Delivery
-from workers import janitor
+from workers import heartbeat, janitor
 from workers.spool import _parsed
 
 STEP_SECONDS: Final = 3600.0
@@ -73,7 +73,7 @@ class Simulation:
         with ExitStack() as stack:
             stack.enter_context(spools_on_simulated_disks())
             stack.enter_context(foundation.numbered_intents())
-            stack.enter_context(_unhurried_janitor())
+            stack.enter_context(_unhurried())
             stack.enter_context(_logs_to(self._said))
             stack.callback(self._loop.dispose)
             stack.callback(desks.clear)
@@ -128,8 +128,17 @@ class Simulation:
             member.process.clock_off = 0.0
             if member.process.paused:
                 self._resume(member.process)
-            if not member.process.alive:
+            if not member.process.alive and name != self._plan.leaver:
                 self._start(name)
+        self._inherit()
+
+    def _inherit(self) -> None:
+        """What a refresher left that never came back, another one adopts when it starts."""
+        leaver, heir = self._members.get(self._plan.leaver), self._members["refresher-1"]
+        if leaver is not None and not leaver.process.alive:
+            self._kill(heir, 0.0)
+            heir.disk.adopt(leaver.disk)
+            self._start(heir.name)
 
     # ------------------------------------------------------------------------------------------- processes
 
@@ -184,7 +193,7 @@ class Simulation:
         later(seconds, self._return, member.name, member.process)
 
     def _return(self, name: str, gone: Process) -> None:
-        if self._members[name].process is gone:
+        if self._members[name].process is gone and name != self._plan.leaver:
             self._start(name)
 
     def _resume(self, process: Process) -> None:
@@ -394,9 +403,11 @@ def _by_place(strikes: tuple[Strike, ...]) -> dict[tuple[str, str], list[_Armed]
 
 
 @contextmanager
-def _unhurried_janitor() -> Iterator[None]:
+def _unhurried() -> Iterator[None]:
     """Polling takes most of a run's steps and finds nothing: less often does."""
-    with patch.multiple(janitor, REVOCATIONS_SECONDS=30.0, OUTBOX_SECONDS=15.0):
+    chores = {"REVOCATIONS_SECONDS": 30.0, "OUTBOX_SECONDS": 15.0, "TAKEOVER_SECONDS": 10.0}
+    beats = {"BEAT_SECONDS": 10.0, "HEARD_SECONDS": 30.0}
+    with patch.multiple(janitor, **chores), patch.multiple(heartbeat, **beats):
         yield
 
 

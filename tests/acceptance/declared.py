@@ -9,8 +9,9 @@ def declared(
     token_url: str,
     client_id: str,
     redirect_uri: str = "http://127.0.0.1:8765/callback",
+    grace_seconds: int = 0,
 ) -> str:
-    """A strict provider, three services, two agents that may have them and one that may not."""
+    """A provider that revokes on reuse, three services, two agents that may have them, one that may not."""
     return f"""
 providers:
   strict:
@@ -18,7 +19,7 @@ providers:
     token_url: {token_url}
     client_id: {client_id}
     client_secret: {{env: PROVIDER_SECRET}}
-    rotation: {{rotates: true, grace_seconds: 0, on_reuse: revoke_family}}
+    rotation: {{rotates: true, grace_seconds: {grace_seconds}, on_reuse: revoke_family}}
     redirect_uri: {redirect_uri}
     insecure_local: true
 services:

@@ -27,10 +27,17 @@ STOP_SECONDS = 90.0
 
 
 class Process:
-    """One process of the vault; `kill` is SIGKILL, `stop` is SIGTERM."""
+    """One process of the vault; `kill` is SIGKILL, `stop` is SIGTERM, `suspend` is SIGSTOP."""
 
-    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str],
+        log: Path,
+        command: tuple[str, ...] = COMMAND,
+    ) -> None:
         self.arguments = arguments
+        self._command = command
         self._environment = environment
         self._log = log
         self.start()
@@ -40,7 +47,7 @@ class Process:
         offset = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, *self.arguments],
+                [*self._command, *self.arguments],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -62,6 +69,12 @@ class Process:
     def kill(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def suspend(self) -> None:
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self) -> int:
         """Ask it to end, and return its exit code."""
@@ -117,11 +130,11 @@ class Installation:
         """What a command says in JSON."""
         return json.loads(self.done(*arguments, "--json"))
 
-    def start(self, *arguments: str) -> Process:
+    def start(self, *arguments: str, command: tuple[str, ...] = COMMAND) -> Process:
         """One of the vault's processes, with its role's keys and no others."""
         log = self.home / f"{'-'.join(arguments)}-{len(self.processes)}.log"
         role = arguments[1] if arguments[0] == "work" else arguments[0]
-        process = Process(arguments, self.environment | {"DISPENSER_KEYS": self._keys(role)}, log)
+        process = Process(arguments, self.environment | {"DISPENSER_KEYS": self._keys(role)}, log, command)
         self.processes.append(process)
         return process
 

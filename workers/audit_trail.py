@@ -1,22 +1,27 @@
-from datetime import datetime
-
 import structlog
 
 from shared.cache_keys import epoch_version
-from shared.errors import VaultError
+from shared.errors import AuditUnavailable, VaultError
 from shared.model import AuditRecord, Owner, ServiceName
-from shared.ports import AuditStore, Clock
+from shared.ports import AuditJournal, AuditStore, Clock
 
 log = structlog.get_logger()
 
 
 class AuditTrail:
-    """A worker's decisions, into the audit's index: they are made with SQL at hand, so need no journal."""
+    """A worker's decisions: into the journal of its process, and where that fails into the audit's index.
 
-    def __init__(self, audit: AuditStore, clock: Clock, writer: str) -> None:
+    What is told of was committed a moment ago, and the database may have failed since: the disk has not.
+    """
+
+    def __init__(
+        self, audit: AuditStore, clock: Clock, writer: str, journal: AuditJournal | None = None
+    ) -> None:
+        """`journal`: None where the process has none, and the index gets every record."""
         self._audit = audit
         self._clock = clock
         self._writer = writer
+        self._journal = journal
         self._last_sequence = 0
 
     async def record(
@@ -30,15 +35,14 @@ class AuditTrail:
         scopes: tuple[str, ...] = (),
         reason: str = "",
     ) -> bool:
-        """Write one record. What it tells of has happened, so a database that is down does not stop it.
+        """Write one record. What it tells of has happened, so nothing that fails here stops it.
 
         False: it is not written.
         """
-        now = self._clock()
         record = AuditRecord(
             writer=self._writer,
-            sequence=self._next_sequence(now),
-            at=now,
+            sequence=self._next_sequence(),
+            at=self._clock(),
             action=action,
             outcome=outcome,
             service=service,
@@ -48,14 +52,32 @@ class AuditTrail:
             reason=reason,
             door=self._writer,
         )
+        return await self._journalled(record) or await self._indexed(record)
+
+    async def _journalled(self, record: AuditRecord) -> bool:
+        if self._journal is None:
+            return False
         try:
-            await self._audit.append([record])
-        except VaultError as error:
-            log.warning("An audit record is not written", action=action, outcome=outcome, code=error.code)
+            await self._journal.append(record)
+        except AuditUnavailable as error:
+            log.warning("The audit journal fails; the index is asked", code=error.code, why=str(error))
             return False
         return True
 
-    def _next_sequence(self, now: datetime) -> int:
+    async def _indexed(self, record: AuditRecord) -> bool:
+        try:
+            await self._audit.append([record])
+        except VaultError as error:
+            log.critical(
+                "An audit record is not written",
+                action=record.action,
+                outcome=record.outcome,
+                code=error.code,
+            )
+            return False
+        return True
+
+    def _next_sequence(self) -> int:
         # By the clock, so that it goes on where the process before this one ended.
-        self._last_sequence = max(self._last_sequence + 1, epoch_version(now))
+        self._last_sequence = max(self._last_sequence + 1, epoch_version(self._clock()))
         return self._last_sequence

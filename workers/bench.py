@@ -6,7 +6,7 @@ from typing import Self
 from shared.connect_address import connect_address
 from shared.keyring import Keyring
 from shared.model import Owner, ServiceName
-from shared.ports import Bus, Cache, Clock, ProviderHttp, Store
+from shared.ports import AuditJournal, Bus, Cache, Clock, ProviderHttp, Store
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
 from workers.claims import Claims
@@ -52,10 +52,11 @@ class Bench:
         entropy: Callable[[], float],
         name: str,
         public_url: str,
+        journal: AuditJournal | None,
     ) -> Self:
         """A bench on these ports."""
         announcements = Announcements(store.outbox, bus)
-        audit = AuditTrail(store.audit, clock, name)
+        audit = AuditTrail(store.audit, clock, name, journal)
         return cls(
             store=store,
             keys=keys,

@@ -7,7 +7,7 @@ import structlog
 
 from shared.errors import MalformedMessage, VaultError
 from shared.messages import EnrolmentEvent, ExpiryEvent, decode
-from shared.ports import Ack, Bus, Cache, Clock, Delivery, Settlement, Store
+from shared.ports import Ack, AuditJournal, Bus, Cache, Clock, Delivery, Settlement, Store
 from shared.topology import DEAD_QUEUE
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
@@ -30,12 +30,21 @@ log = structlog.get_logger()
 class Janitor:
     """Finishes what others left: unsent events, orphaned intents, dead letters, revocations, old rows."""
 
-    def __init__(self, store: Store, bus: Bus, cache: Cache, clock: Clock, name: str) -> None:
+    def __init__(  # noqa: PLR0917 - ports, by name in wiring
+        self,
+        store: Store,
+        bus: Bus,
+        cache: Cache,
+        clock: Clock,
+        name: str,
+        journal: AuditJournal | None = None,
+    ) -> None:
+        """`journal`: see `AuditTrail`."""
         self._store = store
         self._bus = bus
         self._clock = clock
         self._announcements = Announcements(store.outbox, bus)
-        self._audit = AuditTrail(store.audit, clock, name)
+        self._audit = AuditTrail(store.audit, clock, name, journal)
         self._takeover = Takeover(
             store, self._announcements, self._audit, clock, elapsed=_loop_seconds, cache=cache
         )

@@ -8,7 +8,17 @@ from shared import topology
 from shared.errors import MalformedMessage, VaultError
 from shared.keyring import Keyring
 from shared.messages import EnrolmentEvent, ExpiryEvent, RefresherMessage, decode
-from shared.ports import Bus, Cache, Clock, DeadLetter, Delivery, ProviderHttp, Settlement, Store
+from shared.ports import (
+    AuditJournal,
+    Bus,
+    Cache,
+    Clock,
+    DeadLetter,
+    Delivery,
+    ProviderHttp,
+    Settlement,
+    Store,
+)
 from shared.settings import DEFAULT_PUBLIC_URL
 from workers.bench import Bench
 from workers.conclusion import Conclusion
@@ -47,13 +57,15 @@ class Refresher:
         entropy: Callable[[], float],
         name: str,
         public_url: str = DEFAULT_PUBLIC_URL,
+        journal: AuditJournal | None = None,
     ) -> None:
         """`entropy`: uniform in [0, 1). `name`: the same after a restart, and no other refresher's.
-        `public_url`: the gateway's, for connect addresses in events."""
+        `public_url`: the gateway's, for connect addresses in events. `journal`: see `AuditTrail`."""
         self._bus = bus
         bench = Bench.equipped(
             store=store, bus=bus, cache=cache, http=http, keys=keys,
             spool=spool, clock=clock, entropy=entropy, name=name, public_url=public_url,
+            journal=journal,
         )  # fmt: skip
         conclusion = Conclusion(bench)
         self._rotation = Rotation(bench, conclusion)

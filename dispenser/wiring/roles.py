@@ -12,7 +12,9 @@ import structlog
 from dispenser.door_amqp import AmqpDoor
 from dispenser.wiring.process import Stop, until_reachable
 from dispenser.wiring.world import Desk, World, desk, journal_folder
+from shared.adapters.audit_journal import FileAuditJournal
 from shared.adapters.provider_http import HttpxProviderHttp
+from shared.ports import AuditJournal
 from workers.audit_delivery import AuditDelivery
 from workers.audit_shipping import AuditShipping
 from workers.janitor import Janitor
@@ -80,28 +82,35 @@ async def embedded(world: World, listening: socket.socket) -> AsyncIterator[Desk
 
 @asynccontextmanager
 async def refreshing(world: World) -> AsyncIterator[Refresher]:
-    """A refresher at work, with a spool of its own."""
+    """A refresher at work, with a spool and an audit journal of its own."""
     with SpoolSlot.take(world.settings.home / "spool") as slot:
         slot.adopt()
-        http = HttpxProviderHttp()
-        worker = Refresher(
-            store=world.store,
-            bus=world.bus,
-            cache=world.cache,
-            http=http,
-            keys=world.keys,
-            spool=Spool(slot.folder),
-            clock=world.clock,
-            entropy=random.SystemRandom().random,
-            name=f"refresher-{socket.gethostname()}-{slot.number}",
-            public_url=world.settings.public_url,
-        )
-        try:
-            await worker.start()
+        async with _journal(world, "refresher") as journal, _refresher(world, slot, journal) as worker:
             yield worker
-            await worker.drain()
-        finally:
-            await http.close()
+
+
+@asynccontextmanager
+async def _refresher(world: World, slot: SpoolSlot, journal: AuditJournal) -> AsyncIterator[Refresher]:
+    http = HttpxProviderHttp()
+    worker = Refresher(
+        store=world.store,
+        bus=world.bus,
+        cache=world.cache,
+        http=http,
+        keys=world.keys,
+        spool=Spool(slot.folder),
+        clock=world.clock,
+        entropy=random.SystemRandom().random,
+        name=f"refresher-{socket.gethostname()}-{slot.number}",
+        public_url=world.settings.public_url,
+        journal=journal,
+    )
+    try:
+        await worker.start()
+        yield worker
+        await worker.drain()
+    finally:
+        await http.close()
 
 
 @asynccontextmanager
@@ -117,10 +126,23 @@ async def scheduling(world: World) -> AsyncIterator[None]:
 @asynccontextmanager
 async def tidying(world: World) -> AsyncIterator[None]:
     """A janitor at work, and the audit on its way."""
-    worker = Janitor(store=world.store, bus=world.bus, cache=world.cache, clock=world.clock, name=world.name)
     shipping = AuditShipping(journal_folder(world.settings), AuditDelivery(world.store.audit, world.bus))
-    async with _running(worker.run()), _running(shipping.run()):
-        yield
+    async with _journal(world, "janitor") as journal:
+        worker = Janitor(
+            store=world.store,
+            bus=world.bus,
+            cache=world.cache,
+            clock=world.clock,
+            name=world.name,
+            journal=journal,
+        )
+        async with _running(worker.run()), _running(shipping.run()):
+            yield
+
+
+def _journal(world: World, room: str) -> FileAuditJournal:
+    # The room too: an embedded vault's process is several writers.
+    return FileAuditJournal(journal_folder(world.settings), f"{world.name}.{room}")
 
 
 async def _until_stopped(world: World, work: AbstractAsyncContextManager[object], says: str) -> None:

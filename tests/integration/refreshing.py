@@ -37,7 +37,7 @@ from shared.model import (
     Service,
     ServiceName,
 )
-from shared.ports import Claim, Declared, Delivery, Outgoing, Renewal, Unclaimed
+from shared.ports import AuditJournal, Claim, Declared, Delivery, Outgoing, Renewal, Unclaimed
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
 from workers.refresher import Refresher
 from workers.spool import Spool
@@ -121,7 +121,9 @@ class Vault:
         await self.bus.close()
         await self.store.close()
 
-    async def refresher(self, name: str = "refresher-1", *, spool: str = "spool") -> Refresher:
+    async def refresher(
+        self, name: str = "refresher-1", *, spool: str = "spool", journal: AuditJournal | None = None
+    ) -> Refresher:
         """A new refresher process, started."""
         http = HttpxProviderHttp()
         self._https.append(http)
@@ -135,6 +137,7 @@ class Vault:
             clock=self.clock,
             entropy=random.Random(7).random,
             name=name,
+            journal=journal,
         )
         self.refreshers.append(refresher)
         await refresher.start()

@@ -5,10 +5,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Tests of one file share what is slow to start, so they stay on one worker.
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
+# Of the simulation: see `soak` and `replay`.
+SEEDS  := 100000
+SEED   := 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint env clean
+.PHONY: help demo test lint soak replay env clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +31,12 @@ lint: $(VENV)/.test  ## style, types and layers alone
 	@$(BIN)/mypy
 	@echo "layers"
 	@$(BIN)/lint-imports
+
+soak: $(VENV)/.test  ## the simulation for hours: SEEDS=100000 runs, in each of which other things go wrong
+	@SIMULATION_SEEDS=$(SEEDS) $(PYTEST) -q --maxfail=3 tests/simulation/test_simulation.py
+
+replay: $(VENV)/.test  ## one run of the simulation, with all that happens in it: SEED=42
+	@PYTHONPATH=.:tests $(BIN)/python -m simulation $(SEED)
 
 env: .env  ## passwords for compose.yaml, in a new .env
 

@@ -298,7 +298,7 @@ def credentials_follow_from_each_other(evidence: Evidence) -> Iterator[Violation
             yield Violation(
                 promise=3,
                 at=event.at,
-                what=f"the answer to call {call.sent.call} was written over another credential than it redeemed",
+                what=f"the answer to call {call.sent.call} was written over a credential it did not redeem",
                 about=event.grant,
             )
 

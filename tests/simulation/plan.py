@@ -8,7 +8,7 @@ from typing import Final
 from simulation.provider import HABITS, Habit
 
 #: A run in so many is on the real SQL store.
-SQL_EVERY: Final = 20
+SQL_EVERY: Final = 40
 #: A run in so many is calm: nothing goes wrong in it at all.
 CALM_EVERY: Final = 10
 LIVES: Final = (90, 120, 120, 180, 300)

@@ -1,0 +1,161 @@
+"""A provider that refuses us or wants to be left alone: nobody waits in vain, and people hear of it once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import structlog
+from builders import VAULT, a_policy, an_agent, an_identity
+from integration.desk import Journal
+from integration.refreshing import OWNER, PROVIDER, SERVICE, Vault
+
+from dispenser.catalogue_view import CatalogueView
+from dispenser.dispense import Dispenser
+from dispenser.protocol import Code, RejectedCall, Reply, TokenCall
+from dispenser.revocation_view import RevocationView
+from dispenser.testing import Emulator
+from dispenser.testing.faults import InvalidClient, RateLimited
+from shared.model import Grant, GrantState, Owner, ProviderSecrets
+from shared.ports import Declared
+
+BOB = Owner("bob")
+#: The least that an agent waits for a refresh that does not come.
+PATIENT_SECONDS = 30.0
+
+
+@pytest.fixture
+async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
+    with Emulator() as emulator:
+        vault = Vault(tmp_path, emulator)
+        await vault.open()
+        yield vault
+        await vault.close()
+
+
+@pytest.fixture
+async def connected(vault: Vault) -> Vault:
+    """Two owners' grants at one provider."""
+    await vault.declare()
+    await vault.refresher()
+    await vault.connect()
+    await vault.connect(owner=BOB)
+    vault.bus.subscribe("provider.*", vault._hear)
+    vault.events.clear()
+    return vault
+
+
+async def asked(vault: Vault, call: TokenCall | RejectedCall) -> Reply:
+    """An agent's request to a dispenser of this vault, and its reply."""
+    agents = Declared(agents=[an_agent()], policies=[a_policy()])
+    await vault.store.catalogue.apply(agents, vault.clock())
+    catalogue = CatalogueView(vault.store.catalogue)
+    await catalogue.look()
+    dispenser = Dispenser(
+        store=vault.store,
+        cache=vault.cache,
+        bus=vault.bus,
+        keys=vault.keys,
+        catalogue=catalogue,
+        revocations=RevocationView(vault.store.revocations, vault.clock),
+        journal=Journal(),
+        clock=vault.clock,
+        vault=VAULT,
+        connect_url=lambda service, owner: f"https://vault.example/{service}/{owner}",
+        new_id=lambda: "new",
+    )
+    identity = an_identity(owner=OWNER, issued_at=vault.clock())
+    asking = dispenser.answer(identity, call, request_id="1", door="test", deadline_seconds=PATIENT_SECONDS)
+    return await asyncio.wait_for(asking, PATIENT_SECONDS / 2)
+
+
+async def both(vault: Vault) -> list[Grant]:
+    return [await vault.grant(), await vault.grant(BOB)]
+
+
+async def test_a_refused_client_is_told_once_however_many_grants_and_refreshers_meet_it(connected: Vault):
+    await connected.refresher("refresher-2", spool="spool-2")
+    connected.emulator.faults.always(InvalidClient())
+    before = await both(connected)
+    with structlog.testing.capture_logs() as said:
+        for owner in (OWNER, BOB, OWNER):
+            await asyncio.gather(*(connected.ask(1, owner=owner) for _ in range(3)))
+        connected.clock.advance(61)
+        await connected.ask(1)  # on trial, and refused again
+    assert await both(connected) == before
+    assert [line["event"] for line in said if line["log_level"] == "critical"] == [
+        "A provider refuses our client: check its id and secret"
+    ]
+    assert connected.events == ["provider.incident"]
+    assert (await connected.actions()).count("provider.client_refused") == 1
+
+
+async def test_the_end_of_an_incident_is_told_too(connected: Vault):
+    connected.emulator.faults.next(InvalidClient())
+    await connected.ask(1)
+    connected.clock.advance(61)
+    await connected.ask(1)
+    assert connected.events == ["provider.incident", "provider.incident", "credential.refreshed"]
+    assert (await connected.grant()).generation == 2
+    connected.emulator.faults.next(InvalidClient())
+    await connected.ask(2)
+    assert connected.events[3:] == ["provider.incident"]  # the next one is one of its own
+
+
+async def test_the_next_secret_is_tried_at_once_whoever_was_refused_meanwhile(vault: Vault):
+    """Sixteen requests under way with the old secret say nothing of the new one."""
+    owners = [Owner(f"owner-{number}") for number in range(16)]
+    await vault.declare()
+    await vault.refresher()
+    for owner in owners:
+        await vault.connect(owner=owner)
+    await vault.declare(
+        secrets=ProviderSecrets(client_secrets=("expired", vault.emulator.client_secret)),
+        max_concurrency=16,
+    )
+    vault.clock.advance(2)  # the catalogue is looked at again
+    await asyncio.gather(*(vault.ask(1, owner=owner) for owner in owners))
+    assert [(await vault.grant(owner)).generation for owner in owners] == [2] * len(owners)
+    assert "provider.client_refused" not in await vault.actions()
+
+
+@pytest.mark.parametrize("call", [TokenCall(service=SERVICE), RejectedCall(service=SERVICE, generation=1)])
+async def test_an_agent_is_told_at_once_that_the_provider_is_not_asked(
+    connected: Vault, call: TokenCall | RejectedCall
+):
+    connected.emulator.faults.always(InvalidClient())
+    connected.clock.advance(3600)
+    reply = await asked(connected, call)
+    assert reply.code is Code.PROVIDER_DOWN
+    assert reply.retry_after is not None
+    assert 0 < reply.retry_after <= 60
+    assert [grant.state for grant in await both(connected)] == [GrantState.ACTIVE] * 2
+
+
+async def test_one_accounts_limit_is_told_to_the_agents_of_others(connected: Vault):
+    connected.emulator.faults.next(RateLimited(retry_after=100))
+    await connected.ask(1, owner=BOB)
+    calls = connected.emulator.token_calls
+    connected.clock.advance(3600 - 50)
+    connected.refreshers[0]._rotation._bench.providers._standings[PROVIDER].pace.pause(100, connected.clock())
+    connected.clock.advance(50)
+    reply = await asked(connected, TokenCall(service=SERVICE))
+    assert (reply.code, connected.emulator.token_calls) == (Code.PROVIDER_DOWN, calls)
+    assert reply.retry_after is not None
+    assert reply.retry_after <= 50
+
+
+async def test_a_token_that_is_still_good_is_served_while_its_provider_is_not_asked(connected: Vault):
+    connected.emulator.faults.always(InvalidClient())
+    connected.clock.advance(3590)
+    assert (await asked(connected, TokenCall(service=SERVICE))).code is Code.OK
+
+
+async def test_an_agent_is_served_again_as_soon_as_the_incident_is_over(connected: Vault):
+    """Here an owner who connects meanwhile finds that it is."""
+    connected.clock.advance(3600)
+    connected.emulator.faults.next(InvalidClient())
+    await connected.ask(1)
+    assert (await asked(connected, TokenCall(service=SERVICE))).code is Code.PROVIDER_DOWN
+    await connected.connect(owner=BOB)
+    assert (await asked(connected, TokenCall(service=SERVICE))).code is Code.OK

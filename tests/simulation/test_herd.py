@@ -1,8 +1,8 @@
 """Ten thousand tokens that end together: refreshed in time, and no faster than their provider allows.
 
-The vault's own code on virtual time, against a provider that takes a second for each answer and carries sixteen
-at once. What decides is the ratio of the two, so an eighth of both stands for the whole here; HERD=10000 runs
-all of it.
+The vault's own code on virtual time, against a provider that takes a second for each answer and carries
+sixteen at once. What decides is the ratio of the two, so an eighth of both stands for the whole here;
+HERD=10000 runs all of it.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from simulation.history import (
     Answered,
     Ended,
     Ending,
+    Fault,
     FinalGrant,
     Happened,
     History,
@@ -34,9 +35,17 @@ from shared.model import GrantId, GrantState, OnReuse, RefreshToken
 FSYNC_SECONDS: Final = 0.1
 #: Seconds for which a refresher must be gone until others may count its answer as lost.
 TAKEOVER_SECONDS: Final = 120.0
+#: Seconds in which a lost answer is asked for again, if nothing else goes wrong: once its refresher is known
+#: to be gone.
+RECOVERY_SECONDS: Final = 100.0
 #: Life that is enough for an agent that does not say how much it wants.
 ENOUGH_SECONDS: Final = 61.0
 _CLIENT_CODES: Final = frozenset({"invalid_client", "unauthorized_client", "http_401"})
+#: What ends what.
+_ENDS: Final = {
+    "store up": "store down", "bus up": "bus down", "cache up": "cache down", "provider up": "provider down",
+    "started": "killed", "resumed": "paused", "client known": "client unknown",
+}  # fmt: skip
 _HABITS: Final = {habit.name: habit for habit in HABITS}
 
 
@@ -104,8 +113,28 @@ class Evidence:
     def troubled(self) -> bool:
         """Something went wrong at some time."""
         harmless = ("started", "healing", "cache flushed")
-        faults = any(type(event).__name__ == "Fault" for event in self.history.events)
+        faults = any(True for _ in self.history.of(Fault))
         return faults or any(event.what not in harmless for event in self.history.of(Happened))
+
+    @cached_property
+    def troubles(self) -> list[tuple[float, float]]:
+        """When things went wrong, from when until when."""
+        spans = [(event.at, event.at) for event in self.history.of(Fault)]
+        open_since: dict[str, float] = {}
+        for event in self.history.of(Happened):
+            if event.what in _ENDS:
+                spans.append((open_since.pop(_ENDS[event.what] + event.process, event.at), event.at))
+            elif event.what in _ENDS.values():
+                open_since.setdefault(event.what + event.process, event.at)
+        return sorted(spans + [(since, self.ending.at) for since in open_since.values()])
+
+    def calm_seconds(self, since: float, until: float) -> float:
+        """The longest time in which nothing went wrong, between two moments."""
+        longest = 0.0
+        for began, ended in self.troubles:
+            longest = max(longest, min(began, until) - since)
+            since = max(since, ended)
+        return max(longest, until - since)
 
     @cached_property
     def claims(self) -> dict[str, Written]:
@@ -464,9 +493,10 @@ def _in_the_window(evidence: Evidence, call: Call) -> bool:
 
 def _excused(evidence: Evidence, grant: FinalGrant) -> bool:
     habit = _HABITS[grant.provider]
-    if not (habit.strict or _forgetful(habit)):
-        return _put_off_by_a_wrong_clock(evidence, grant)
     ours = [call for call in evidence.calls.values() if _family(call.sent.token) == _family(grant.token)]
+    if not (habit.strict or _forgetful(habit)):
+        late = any(_grace_was_too_short(evidence, call, habit.rotation.grace_seconds) for call in ours)
+        return late or _put_off_by_a_wrong_clock(evidence, grant)
     return any(_held_back(evidence, call) or _lost(evidence, call, ours, habit) for call in ours)
 
 
@@ -481,6 +511,14 @@ def _lost(evidence: Evidence, call: Call, ours: list[Call], habit: Habit) -> boo
     again = [other.sent.at for other in ours if other is not call and other.sent.token == call.sent.token]
     revoked = habit.rotation.on_reuse is OnReuse.REVOKE_FAMILY
     return revoked and any(_lost_by_then(evidence, call, moment) for moment in again if moment > call.sent.at)
+
+
+def _grace_was_too_short(evidence: Evidence, call: Call, grace_seconds: float) -> bool:
+    """To recover in, for other things went wrong all the while."""
+    if call.processed is None or not call.issued:
+        return False
+    began = call.processed.at
+    return evidence.calm_seconds(began, began + grace_seconds) < RECOVERY_SECONDS
 
 
 def _put_off_by_a_wrong_clock(evidence: Evidence, grant: FinalGrant) -> bool:

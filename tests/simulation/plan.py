@@ -40,6 +40,7 @@ _PLACES: Final = (
 )
 _MOMENTS: Final = ("before", "there", "back")
 _DEEDS: Final = (*["kill"] * 3, *["cut power"] * 2, "pause", *["sever"] * 2, "drain", "outage", "step")
+_DEEDS_IN_FLIGHT: Final = ("kill", "kill", "cut power", "pause", "sever", "sever", "drain", "outage")
 _OUTAGES: Final = ("store", "store", "bus", "cache", "provider")
 
 
@@ -181,11 +182,12 @@ def _troubled(peace: Plan, chance: random.Random) -> Plan:
 
 
 def _strike(chance: random.Random) -> Strike:
+    place = chance.choice(_PLACES)
     return Strike(
-        place=chance.choice(_PLACES),
+        place=place,
         moment=chance.choice(_MOMENTS),
         nth=chance.choice((1, 1, 2, 3, 5, 8)),
-        deed=chance.choice(_DEEDS),
+        deed=chance.choice(_DEEDS_IN_FLIGHT if place == "provider" else _DEEDS),
         seconds=_absence(chance),
     )
 

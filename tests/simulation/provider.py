@@ -52,6 +52,7 @@ HABITS: Final = (
     Habit(name="strict-deny", rotation=Rotation(on_reuse=OnReuse.DENY)),
     Habit(name="strict-revoke", rotation=Rotation(on_reuse=OnReuse.REVOKE_FAMILY)),
     Habit(name="grace-same", rotation=Rotation(grace_seconds=1800, on_reuse=OnReuse.DENY)),
+    Habit(name="grace-short", rotation=Rotation(grace_seconds=140, on_reuse=OnReuse.DENY)),
     Habit(name="grace-new", rotation=Rotation(grace_seconds=1800), replay=Replay.NEW),
     Habit(
         name="grace-none", rotation=Rotation(grace_seconds=1800, on_reuse=OnReuse.DENY), replay=Replay.NONE

@@ -282,7 +282,9 @@ class Simulation:
             self._world.network.later(seconds, self._know_client, name)
 
     def _know_client(self, name: str) -> None:
-        self._world.providers[name].refuses_client = False
+        if self._world.providers[name].refuses_client:
+            self._world.providers[name].refuses_client = False
+            self.history.add(Happened, what="client known", detail=name)
 
     def _crowd(self) -> None:
         """Many agents ask for one token in one moment, at every dispenser."""

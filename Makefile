@@ -32,7 +32,8 @@ lint: $(VENV)/.test  ## style, types and layers alone
 	@echo "layers"
 	@$(BIN)/lint-imports
 
-soak: $(VENV)/.test  ## the simulation for hours: SEEDS=100000 runs, in each of which other things go wrong
+soak: $(VENV)/.test  ## for hours: tests that take minutes, then SEEDS=100000 runs of the simulation
+	@$(PYTEST) -q -m slow
 	@SIMULATION_SEEDS=$(SEEDS) $(PYTEST) -q --maxfail=3 tests/simulation/test_simulation.py
 
 replay: $(VENV)/.test  ## one run of the simulation, with all that happens in it: SEED=42

@@ -126,7 +126,8 @@ class InlineStore:
         return self._at_once(self._store.purge(now))
 
     async def close(self) -> None:
-        """The next run goes on with it."""
+        """The database stays, for the next run."""
+        self._loop.close()
 
     def _at_once(self, call: Coroutine[Any, Any, T]) -> T:
         outer = asyncio._get_running_loop()

@@ -75,11 +75,15 @@ class Simulation:
             stack.enter_context(foundation.numbered_intents())
             stack.enter_context(_unhurried())
             stack.enter_context(_logs_to(self._said))
+            stack.callback(self._close_store)
             stack.callback(self._loop.dispose)
             stack.callback(desks.clear)
             main = self._loop.create_task(self._course(), context=self._outside.context)
             self._loop.run_until_complete(main)
         return self.history
+
+    def _close_store(self) -> None:
+        at_once(self._world.store.close())
 
     # ------------------------------------------------------------------------------------------ the course
 

@@ -41,11 +41,16 @@ RECOVERY_SECONDS: Final = 100.0
 #: Life that is enough for an agent that does not say how much it wants.
 ENOUGH_SECONDS: Final = 61.0
 _CLIENT_CODES: Final = frozenset({"invalid_client", "unauthorized_client", "http_401"})
+_STOPS: Final = ("killed", "paused")
+_GOES_ON: Final = ("started", "resumed")
 #: What ends what.
 _ENDS: Final = {
-    "store up": "store down", "bus up": "bus down", "cache up": "cache down", "provider up": "provider down",
-    "started": "killed", "resumed": "paused", "client known": "client unknown",
-}  # fmt: skip
+    "store up": "store down",
+    "bus up": "bus down",
+    "cache up": "cache down",
+    "provider up": "provider down",
+    "client known": "client unknown",
+}
 _HABITS: Final = {habit.name: habit for habit in HABITS}
 
 
@@ -103,9 +108,9 @@ class Evidence:
         """By process: when it stopped (True) and when it ran again."""
         turns: dict[str, list[tuple[float, bool]]] = defaultdict(list)
         for event in self.history.of(Happened):
-            if event.what in ("killed", "paused"):
+            if event.what in _STOPS:
                 turns[event.process].append((event.at, True))
-            elif event.what in ("started", "resumed"):
+            elif event.what in _GOES_ON:
                 turns[event.process].append((event.at, False))
         return turns
 
@@ -118,15 +123,32 @@ class Evidence:
 
     @cached_property
     def troubles(self) -> list[tuple[float, float]]:
-        """When things went wrong, from when until when."""
+        """When things went wrong, from when until when. What one process of a role does not do, others do."""
         spans = [(event.at, event.at) for event in self.history.of(Fault)]
-        open_since: dict[str, float] = {}
+        since: dict[str, float] = {}
+        down: set[str] = set()
         for event in self.history.of(Happened):
-            if event.what in _ENDS:
-                spans.append((open_since.pop(_ENDS[event.what] + event.process, event.at), event.at))
-            elif event.what in _ENDS.values():
-                open_since.setdefault(event.what + event.process, event.at)
-        return sorted(spans + [(since, self.ending.at) for since in open_since.values()])
+            if event.what in _STOPS:
+                down.add(event.process)
+            elif event.what in _GOES_ON:
+                down.discard(event.process)
+            begun, ended = self._turned(event, down)
+            if begun:
+                since.setdefault(begun, event.at)
+            if ended in since:
+                spans.append((since.pop(ended), event.at))
+        return sorted(spans + [(began, self.ending.at) for began in since.values()])
+
+    def _turned(self, event: Happened, down: set[str]) -> tuple[str, str]:
+        """Which trouble begins with an event, and which ends with it; empty for none."""
+        if event.process:
+            role = event.process.partition("-")[0]
+            return (role, "") if all(name in down for name in self._named(role)) else ("", role)
+        return (event.what if event.what in _ENDS.values() else "", _ENDS.get(event.what, ""))
+
+    def _named(self, role: str) -> set[str]:
+        started = (event for event in self.history.of(Happened) if event.what == "started")
+        return {event.process for event in started if event.process.startswith(role)}
 
     def calm_seconds(self, since: float, until: float) -> float:
         """The longest time in which nothing went wrong, between two moments."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
 
 from simulation import memory_store
 from simulation.memory_store import MemoryRotations
 
-from shared.model import REFRESHABLE, Grant, Intent
+from shared.model import REFRESHABLE, Grant, Intent, RefusalKind
+from shared.ports import Failure
 from workers import decision
 from workers.decision import Apply, Superseded
 from workers.flights import Flights
+from workers.outcome import Refused
 from workers.token_endpoint import TokenEndpoint
 
 
@@ -79,6 +82,19 @@ def no_swap() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def no_pardon() -> Iterator[None]:
+    """A provider that refuses our client is held against the grant that happened to be asked for."""
+    failure = decision.failure
+
+    def blaming(refused: Refused, *grant: Any, **named: Any) -> Failure | None:
+        kind = RefusalKind.TRANSIENT if refused.kind is RefusalKind.CLIENT_CONFIG else refused.kind
+        return failure(replace(refused, kind=kind), *grant, **named)
+
+    with patch.object(decision, "failure", blaming):
+        yield
+
+
 #: By the step that is missing.
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "intent": no_intent,
@@ -86,4 +102,5 @@ MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "lineage": no_lineage,
     "shield": no_shield,
     "swap": no_swap,
+    "pardon": no_pardon,
 }

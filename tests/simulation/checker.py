@@ -487,7 +487,7 @@ def _answered(call: Call) -> bool:
 
 def _lost_by_then(evidence: Evidence, call: Call, moment: float) -> bool:
     """The answer of a call that was carried out was out of reach, for a reason that the design allows."""
-    if call.spooled is None or not (call.safe and _answered(call)):
+    if call.spooled is None or call.spooled.at > moment or not (call.safe and _answered(call)):
         return _in_the_window(evidence, call)
     # It is on the disk of a process that is not there.
     stopped = evidence.stopped_within(call.sent.process, call.spooled.at, moment)
@@ -508,8 +508,8 @@ def _in_the_window(evidence: Evidence, call: Call) -> bool:
         return True
     if call.ended.how == "cancelled":
         return False
-    if call.spooled is not None:
-        return not call.spooled.durable
+    if call.spooled is not None and not call.spooled.durable:
+        return True
     return evidence.stopped_within(call.sent.process, call.ended.at, call.ended.at + FSYNC_SECONDS)
 
 

@@ -8,6 +8,8 @@ PYTEST := $(BIN)/pytest -n auto --dist loadscope
 # Of the simulation: see `soak` and `replay`.
 SEEDS  := 100000
 SEED   := 0
+# Of the kill loop: see `soak`.
+KILLS  := 10000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -32,8 +34,9 @@ lint: $(VENV)/.test  ## style, types and layers alone
 	@echo "layers"
 	@$(BIN)/lint-imports
 
-soak: $(VENV)/.test  ## for hours: tests that take minutes, then SEEDS=100000 runs of the simulation
+soak: $(VENV)/.test  ## for hours: tests that take minutes, KILLS=10000, then SEEDS=100000 runs of the simulation
 	@$(PYTEST) -q -m slow
+	@DISPENSER_TEST_KILLS=$(KILLS) $(BIN)/pytest -q -s tests/acceptance/test_kill_loop.py
 	@SIMULATION_SEEDS=$(SEEDS) $(PYTEST) -q --maxfail=3 tests/simulation/test_simulation.py
 
 replay: $(VENV)/.test  ## one run of the simulation, with all that happens in it: SEED=42

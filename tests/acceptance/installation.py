@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from services.keeper import PID_FILE
+from services.pool import FOLDER_VARIABLE
 from services.server import free_port, wait_until
 
 from shared.keyring import for_role
@@ -40,6 +43,8 @@ class Process:
         self._command = command
         self._environment = environment
         self._log = log
+        self._record = Path(os.environ[FOLDER_VARIABLE]) / f"vault-{uuid.uuid4().hex}" / PID_FILE
+        self._record.parent.mkdir()
         self.start()
 
     def start(self) -> None:
@@ -54,6 +59,8 @@ class Process:
                 stderr=log,
                 start_new_session=True,
             )
+        # Its whole group, for the session's keeper: whatever happens to the tests, it ends with them.
+        self._record.write_text(f"{-self._process.pid} {signal.SIGKILL:d}")
         ready = next(text for name, text in READY.items() if " ".join(self.arguments).startswith(name))
         wanted = int(self.arguments[-1]) if "--processes" in self.arguments else 1
         came = wait_until(
@@ -69,6 +76,7 @@ class Process:
     def kill(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._record.unlink(missing_ok=True)
 
     def suspend(self) -> None:
         os.killpg(self._process.pid, signal.SIGSTOP)
@@ -80,11 +88,14 @@ class Process:
         """Ask it to end, and return its exit code."""
         if self._process.poll() is None:
             self._process.terminate()
-        return self._process.wait(STOP_SECONDS)
+        code = self._process.wait(STOP_SECONDS)
+        self._record.unlink(missing_ok=True)
+        return code
 
     def close(self) -> None:
         if self._process.poll() is None:
             self.kill()
+        self._record.unlink(missing_ok=True)
 
     def _said(self, offset: int) -> str:
         with self._log.open("rb") as log:

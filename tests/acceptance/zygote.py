@@ -1,7 +1,8 @@
 """Forks the vault's processes from one that has loaded everything: they start at once, and die for real.
 
-Reads a line of JSON per process to start, `{"arguments": […], "environment": {…}, "log": path}`, and answers
-with its pid. Ends with its standard input, and takes every process it started along.
+Reads lines of JSON. `{"arguments": […], "environment": {…}, "log": path}` starts a process; the answer is its
+pid. A pid alone waits for its end; the answer is its exit code, negative for a signal. Until then nobody else
+gets that pid. Ends with its standard input, and takes every process it started along.
 """
 
 import json
@@ -14,17 +15,24 @@ from dispenser.cli.app import app
 
 
 def main() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the dead
     for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            live(json.loads(line))
-        print(pid, flush=True)
+        asked = json.loads(line)
+        print(ended(asked) if isinstance(asked, int) else started(asked), flush=True)
     os.killpg(0, signal.SIGKILL)
 
 
+def started(asked: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        live(asked)
+    return pid
+
+
+def ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def live(asked: dict[str, Any]) -> NoReturn:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.update(asked["environment"])
     log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

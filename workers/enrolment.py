@@ -52,7 +52,7 @@ class Enrolments:
     async def run(self, enrolment_id: EnrolmentId) -> Result:
         """Redeem what is presented. Must not be cancelled.
 
-        Raises: StoreUnavailable, before anything was sent.
+        Raises: StoreUnavailable, SpoolUnavailable, KeyMissing, before anything was sent.
         """
         bench, now = self._bench, self._bench.clock()
         lease_until = now + timedelta(seconds=LEASE_SECONDS)
@@ -90,7 +90,7 @@ class Enrolments:
         if isinstance(presented, StaticToken):
             return await self._keep_static(enrolment, registration, presented)
         attempt = 1
-        result = await self._ask(enrolment, registration, presented, attempt)
+        result = await self._kept(enrolment) or await self._ask(enrolment, registration, presented, attempt)
         while isinstance(result, Postponed):
             # An owner waits, and a code lives for minutes: again, as long as the lease is ours.
             attempt, pause = attempt + 1, max(result.seconds, self._backoff(attempt))
@@ -99,6 +99,11 @@ class Enrolments:
             await asyncio.sleep(pause)
             result = await self._ask(enrolment, registration, presented, attempt)
         return result
+
+    async def _kept(self, enrolment: Enrolment) -> Result | None:
+        """What came of an answer that has waited in the spool since an earlier lease. None: there is none."""
+        answer = await self._bench.endpoint.kept(enrolment.id)
+        return None if answer is None else await self.conclude(enrolment, answer)
 
     async def _ask(
         self, enrolment: Enrolment, registration: Registration, presented: Presented | None, attempt: int

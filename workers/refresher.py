@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -7,7 +8,7 @@ import structlog
 from shared import topology
 from shared.errors import MalformedMessage, VaultError
 from shared.keyring import Keyring
-from shared.messages import EnrolmentEvent, ExpiryEvent, RefresherMessage, decode
+from shared.messages import EnrolmentEvent, ExpiryEvent, Reason, RefresherMessage, decode
 from shared.ports import (
     AuditJournal,
     Bus,
@@ -97,7 +98,7 @@ class Refresher:
         except MalformedMessage as error:
             log.warning("A message for refreshers does not parse", why=str(error))
             return DeadLetter()
-        result = await self._flights.join(message, lambda: self._work(message))
+        result = await self._flights.join(_without_reason(message), lambda: self._work(message))
         return settle(result or Postponed(0.0, "draining"), _attempt_of(delivery))
 
     async def _work(self, message: RefresherMessage) -> Result:
@@ -126,6 +127,11 @@ class Refresher:
             self._outage.noticed(error)
         else:
             self._outage.over()
+
+
+def _without_reason(message: RefresherMessage) -> RefresherMessage:
+    """The same work, whyever it is asked for."""
+    return replace(message, reason=Reason.DUE) if isinstance(message, ExpiryEvent) else message
 
 
 def _attempt_of(delivery: Delivery) -> int:

@@ -38,6 +38,8 @@ class Rotation:
 
         Raises: StoreUnavailable, before anything was sent.
         """
+        if self._bench.endpoint.holds(grant_id):
+            return Busy()
         grant = await self._bench.store.grants.get(grant_id)
         hindrance = decision.hindrance(grant, generation, self._bench.clock())
         if grant is None or hindrance is not None:

@@ -6,6 +6,7 @@ import structlog
 from shared.envelope import open_spooled, seal_spooled
 from shared.errors import SealBroken
 from shared.keyring import Keyring
+from shared.model import GrantId
 from shared.ports import Clock, HttpRequest, NoAnswer, NotSent, ProviderHttp
 from workers.answer import Answer
 from workers.spool import Entry, Pending, Spool, SpoolUnavailable
@@ -22,6 +23,8 @@ class TokenEndpoint:
         self._keys = keys
         self._clock = clock
         self._in_hand: set[str] = set()
+        #: Whose answers were left behind, by entry.
+        self._left: dict[str, GrantId] = {}
 
     @asynccontextmanager
     async def reserved(self, entry: Entry) -> AsyncIterator[None]:
@@ -48,7 +51,18 @@ class TokenEndpoint:
 
     async def left_behind(self) -> list[Pending]:
         """Entries that nobody in this process has in hand. Raises: SpoolUnavailable."""
-        return [found for found in await self._spool.pending() if found.entry.id not in self._in_hand]
+        left = [found for found in await self._spool.pending() if found.entry.id not in self._in_hand]
+        self._left = {found.entry.id: found.entry.grant_id for found in left if found.sealed is not None}
+        return left
+
+    async def kept(self, entry_id: str) -> Answer | None:
+        """What an earlier request for an entry left behind. Raises: SpoolUnavailable, KeyMissing."""
+        found = next((one for one in await self.left_behind() if one.entry.id == entry_id), None)
+        return None if found is None else self.opened(found)
+
+    def holds(self, grant_id: GrantId) -> bool:
+        """An answer for the grant was left behind: its credential is not sent again before that has ended."""
+        return grant_id in self._left.values()
 
     def opened(self, found: Pending) -> Answer | None:
         """The answer of an entry left behind. None: there is no whole one. Raises: KeyMissing."""
@@ -65,6 +79,7 @@ class TokenEndpoint:
 
     async def forget(self, entry_id: str) -> None:
         """The answer has come to its end. A file that stays is found done by the next replay."""
+        self._left.pop(entry_id, None)
         try:
             await self._spool.delete(entry_id)
         except SpoolUnavailable as error:

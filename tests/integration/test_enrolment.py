@@ -17,12 +17,14 @@ from shared.model import (
     AuthorizationCode,
     ClientAuth,
     ClientItself,
+    EnrolmentId,
     EnrolmentState,
     GrantKind,
     GrantState,
     ServiceAccountKey,
     StaticToken,
 )
+from workers.decision import LEASE_SECONDS
 
 ROBOT = "robot@tracker-co"
 
@@ -72,9 +74,8 @@ async def test_a_code_becomes_a_grant_that_rotates(vault: Vault):
     assert (await vault.token()).generation == 2
 
 
-async def test_a_code_that_the_database_could_not_take_is_replayed_and_not_redeemed_twice(
-    vault: Vault, monkeypatch: pytest.MonkeyPatch
-):
+async def spooled(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> EnrolmentId:
+    """An enrolment whose code is redeemed, and whose answer the database did not take."""
     await vault.declare(scopes=["tasks:write"])
     code = await consented(vault)
 
@@ -88,10 +89,29 @@ async def test_a_code_that_the_database_could_not_take_is_replayed_and_not_redee
         )
         await vault.settled()
     assert len(vault.spooled()) == 1
+    return enrolment_id
+
+
+async def test_a_code_that_the_database_could_not_take_is_replayed_and_not_redeemed_twice(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    enrolment_id = await spooled(vault, monkeypatch)
     await vault.refresher()
     enrolment = await vault.store.enrolments.get(enrolment_id)
     assert enrolment is not None
     assert enrolment.state is EnrolmentState.DONE
+    assert (await vault.grant()).generation == 1
+    assert vault.emulator.token_calls == 1
+    assert vault.spooled() == []
+
+
+async def test_a_later_lease_begins_with_the_answer_in_the_spool(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    """The code is spent: asking again would put the refusal in the answer's place."""
+    enrolment_id = await spooled(vault, monkeypatch)
+    vault.clock.advance(LEASE_SECONDS + 1)
+    await vault.refreshers[0]._enrolments.run(enrolment_id)
     assert (await vault.grant()).generation == 1
     assert vault.emulator.token_calls == 1
     assert vault.spooled() == []

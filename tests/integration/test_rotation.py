@@ -19,6 +19,7 @@ from dispenser.testing.faults import (
 )
 from shared.envelope import open_credential
 from shared.errors import StoreUnavailable
+from shared.messages import Reason
 from shared.model import EnrolmentState, GrantState, OnReuse, RefreshToken, Rotation
 from workers.claims import Claims
 
@@ -102,6 +103,35 @@ async def test_an_answer_is_not_given_up_by_a_process_that_starts_while_the_data
     connected.rotations.commits_fail = False
     await connected.refresher()
     assert ((await connected.grant()).generation, connected.spooled()) == (2, [])
+
+
+async def test_a_credential_is_not_sent_again_while_its_answer_waits_in_the_spool(connected: Vault):
+    """Not even when the intent was taken over: of all refreshers this one knows better."""
+    calls = connected.emulator.token_calls
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    [intent] = await connected.store.rotations.open_intents()
+    await connected.store.rotations.release(intent, "holder_gone", connected.clock())
+    await connected.refreshers[0]._replay.spooled()
+    connected.rotations.commits_fail = False
+    await connected.ask(1)
+    assert connected.emulator.token_calls == calls + 1
+    await connected.refreshers[0]._replay.spooled()
+    assert ((await connected.grant()).generation, connected.emulator.reuses) == (2, 0)
+
+
+async def test_one_grant_is_asked_for_once_whyever_it_is(connected: Vault):
+    hang = Hang()
+    connected.emulator.faults.next(hang)
+    asking = asyncio.create_task(connected.ask(1, reason=Reason.DUE))
+    await hang.reached()
+    [intent] = await connected.store.rotations.open_intents()
+    await connected.store.rotations.release(intent, "holder_gone", connected.clock())
+    again = asyncio.create_task(connected.ask(1, reason=Reason.MISS))
+    await asyncio.sleep(0.1)
+    hang.release()
+    await asyncio.gather(asking, again)
+    assert ((await connected.grant()).generation, connected.emulator.overlaps) == (2, 0)
 
 
 async def test_a_commit_whose_answer_is_lost_is_not_made_twice(connected: Vault):

@@ -38,6 +38,8 @@ TAKEOVER_SECONDS: Final = 120.0
 #: Seconds in which a lost answer is asked for again, if nothing else goes wrong: once its refresher is known
 #: to be gone.
 RECOVERY_SECONDS: Final = 100.0
+#: Seconds that a process is stopped at most.
+LONGEST_ABSENCE_SECONDS: Final = 300.0
 #: Life that is enough for an agent that does not say how much it wants.
 ENOUGH_SECONDS: Final = 61.0
 _CLIENT_CODES: Final = frozenset({"invalid_client", "unauthorized_client", "http_401"})
@@ -495,9 +497,10 @@ def _lost_by_then(evidence: Evidence, call: Call, moment: float) -> bool:
 
 
 def _held_back(evidence: Evidence, call: Call) -> bool:
-    """Documented exception: its process was paused between its claim and its request."""
+    """Documented exception: its process was paused between its claim, or its lease, and its request."""
     claim = evidence.claims.get(call.sent.entry)
-    return claim is not None and evidence.stopped_within(call.sent.process, claim.at, call.sent.at)
+    since = call.sent.at - LONGEST_ABSENCE_SECONDS if claim is None else claim.at
+    return evidence.stopped_within(call.sent.process, since, call.sent.at)
 
 
 def _in_the_window(evidence: Evidence, call: Call) -> bool:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -16,7 +17,7 @@ from simulation.loop import SimulatedLoop
 from simulation.member import Member, World, desks, work
 from simulation.network import Network, at_once
 from simulation.plan import Plan, Strike, plan
-from simulation.process import CURRENT, Killed, Process
+from simulation.process import BEGINNING, CURRENT, Killed, Process
 from simulation.provider import SimulatedProvider
 from simulation.provider_port import Requests
 from simulation.store_port import row_of
@@ -36,6 +37,8 @@ STEP_SECONDS: Final = 3600.0
 #: Seconds after which a process that is asked to end is killed.
 DRAIN_SECONDS: Final = 90.0
 LOOK_SECONDS: Final = 5.0
+#: Later than any clock of a run, however wrong.
+FAR_OFF: Final = BEGINNING + timedelta(days=365)
 #: How the vault's log tells of a defect.
 UNEXPECTED: Final = "Unexpected error"
 #: Seconds within which everything has to settle once nothing goes wrong any more.
@@ -214,8 +217,8 @@ class Simulation:
             self._world.network.later(0.0, gone)
 
         def gone() -> None:
-            if process.alive and not self._healing:
-                self._kill(member, seconds)
+            if process.alive:
+                self._kill(member, 0.0 if self._healing else seconds)
 
         self.history.add(Happened, what="asked to end", process=member.name)
         process.context.run(self._loop.create_task, end())
@@ -337,7 +340,7 @@ class Simulation:
         waits = [f"intent {one.id} is open" for one in at_once(store.rotations.open_intents())]
         waits += [f"{member.name} has {name} in its spool" for member, name in self._spooled()]
         waits += [
-            f"event {one.id} is unsent" for one in at_once(store.outbox.pending(99, written_before=now))
+            f"event {one.id} is unsent" for one in at_once(store.outbox.pending(99, written_before=FAR_OFF))
         ]
         waits += [f"enrolment {one} pends" for one in at_once(store.enrolments.pending(now, 99))]
         return waits + [

@@ -125,11 +125,15 @@ class Rotation:
             )
         except SealBroken:
             return await self._conclusion.fail(claim.intent, claim.grant, _final("seal_broken"))
-        except (ConfigurationError, KeyMissing) as error:
+        except KeyMissing as error:
+            # Of this grant's credential: the provider and its other grants have nothing to do with it.
+            log.critical("A grant waits for a key", grant=claim.grant.id, why=str(error))
+            return await self._unsent(claim, error.code)
+        except ConfigurationError as error:
             return await self._misconfigured(claim, registration, error)
 
     async def _misconfigured(
-        self, claim: Claim, registration: Registration, error: ConfigurationError | KeyMissing
+        self, claim: Claim, registration: Registration, error: ConfigurationError
     ) -> Result:
         log.critical("A provider's grants are not refreshed", why=str(error))
         await self._bench.incidents.client_refused(registration, 1, error.code, self._bench.clock())

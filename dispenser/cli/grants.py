@@ -51,8 +51,7 @@ def connect_service(
     ] = False,
 ) -> None:
     """Connect an owner's account: consent at the provider, then the vault keeps the grant fresh."""
-    granted = execute(_connected(ServiceName(service), Owner(owner), no_browser=no_browser))
-    _say_connected(granted)
+    _say_connected(*execute(_connected(ServiceName(service), Owner(owner), no_browser=no_browser)))
 
 
 @grant.command("import")
@@ -66,7 +65,7 @@ def import_grant(service: str, *, owner: OwnerOption) -> None:
     text = sys.stdin.read().strip()
     if not text:
         raise Usage("Nothing came in on standard input: `dispenser grant import SERVICE --owner U < token`.")
-    _say_connected(execute(_imported(ServiceName(service), Owner(owner), text)))
+    _say_connected(*execute(_imported(ServiceName(service), Owner(owner), text)))
 
 
 @grant.command("list")
@@ -104,16 +103,16 @@ def revoke(service: str, *, owner: OwnerOption) -> None:
     aside.print(f"Revoked {service} of {owner}.")
 
 
-async def _connected(service_name: ServiceName, owner: Owner, *, no_browser: bool) -> Grant:
+async def _connected(service_name: ServiceName, owner: Owner, *, no_browser: bool) -> tuple[Grant, Service]:
     async with opened_with_bus() as at:
         service, provider = await _declared(at, service_name)
         if provider.grant is not GrantKind.AUTHORIZATION_CODE:
-            return await _enrolled(at, service_name, owner, _without_consent(provider))
+            return await _enrolled(at, service_name, owner, _without_consent(provider)), service
         redirect_uri = provider.redirect_uri or DEFAULT_REDIRECT_URI
         if not connect.is_loopback(redirect_uri):
-            return await _at_gateway(at, service, owner, no_browser=no_browser)
+            return await _at_gateway(at, service, owner, no_browser=no_browser), service
         code = await _consented(service, provider, redirect_uri, no_browser=no_browser)
-        return await _enrolled(at, service_name, owner, code)
+        return await _enrolled(at, service_name, owner, code), service
 
 
 def _without_consent(provider: Provider) -> Presented:
@@ -159,14 +158,14 @@ def _lead_to(address: str, *, no_browser: bool) -> None:
         typer.echo(address)
 
 
-async def _imported(service_name: ServiceName, owner: Owner, text: str) -> Grant:
+async def _imported(service_name: ServiceName, owner: Owner, text: str) -> tuple[Grant, Service]:
     async with opened_with_bus() as at:
-        _, provider = await _declared(at, service_name)
+        service, provider = await _declared(at, service_name)
         try:
             brought = presented(provider.grant, refresh_token=text)
         except ValueError as error:
             raise Usage(str(error)) from None
-        return await _enrolled(at, service_name, owner, brought)
+        return await _enrolled(at, service_name, owner, brought), service
 
 
 async def _enrolled(at: World, service: ServiceName, owner: Owner, brought: Presented) -> Grant:
@@ -233,11 +232,17 @@ async def _revoked(service: ServiceName, owner: Owner) -> None:
             raise Refused(f"{service} of {owner} was revoked before.")
 
 
-def _say_connected(granted: Grant) -> None:
+def _say_connected(granted: Grant, service: Service) -> None:
     scopes = " ".join(granted.scopes) or "none named"
     aside.print(
         f"[green]✓[/green] {granted.service} is connected for {granted.owner}; scopes granted: {scopes}."
     )
+    missing = [scope for scope in service.scopes if scope not in granted.scopes]
+    if missing:
+        aside.print(
+            f"[yellow]![/yellow] Not granted: {' '.join(missing)}. Agents that ask for them are refused; "
+            "connect again to consent to all."
+        )
 
 
 def _row(found: Grant) -> dict[str, Any]:
@@ -266,6 +271,7 @@ def _details(found: Grant) -> dict[str, Any]:
         "scopes": list(found.scopes),
         "token_expires_at": found.token_expires_at,
         "refresh_at": found.refresh_at,
+        "credential_expires_at": found.credential_expires_at,
         "failures": found.failures,
         "last_error": found.last_error,
         "created_at": found.created_at,

@@ -138,7 +138,7 @@ class Spool:
     def _pending(self) -> list[Pending]:
         if not self._folder.exists():
             return []
-        on_disk = {found.entry.id: found for path in self._paths() if (found := _parsed(path.read_bytes()))}
+        on_disk = {found.entry.id: found for path in self._paths() if (found := _read(path))}
         return list({**on_disk, **self._unwritten}.values())
 
     def _paths(self) -> list[Path]:
@@ -184,6 +184,14 @@ def _unframed(content: bytes) -> tuple[bytes, bytes] | None:
     )
     part = rest[:length]
     return (part, rest[length:]) if hashlib.sha256(part).digest() == digest else None
+
+
+def _read(path: Path) -> Pending | None:
+    try:
+        return _parsed(path.read_bytes())
+    except FileNotFoundError:
+        # It has come to its end since it was listed.
+        return None
 
 
 def _parsed(content: bytes) -> Pending | None:

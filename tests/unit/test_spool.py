@@ -126,3 +126,15 @@ async def test_an_answer_that_the_disk_refuses_is_kept_in_memory(
 
 def test_an_answer_does_not_show_in_a_repr():
     assert "secret" not in repr(Pending(entry=ENTRY, sealed=b"secret"))
+
+
+async def test_an_answer_that_comes_to_its_end_while_others_are_listed_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Between the list of the files and the reading of one it may be concluded, and removed."""
+    spool = Spool(tmp_path)
+    await spool.reserve(ENTRY)
+    listed = spool._paths()
+    await spool.delete(ENTRY.id)
+    monkeypatch.setattr(spool, "_paths", lambda: listed)
+    assert await spool.pending() == []

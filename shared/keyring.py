@@ -37,7 +37,11 @@ class Keyring:
     cache: Mapping[str, AESGCM] = field(default_factory=dict, repr=False)
     signing_public: Mapping[str, Ed25519PublicKey] = field(default_factory=dict, repr=False)
     signing_private: Mapping[str, Ed25519PrivateKey] = field(default_factory=dict, repr=False)
+    #: Names tokens in the audit without telling them.
     audit: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    #: Signs the audit's checkpoints.
+    checkpoint_public: Mapping[str, Ed25519PublicKey] = field(default_factory=dict, repr=False)
+    checkpoint_private: Mapping[str, Ed25519PrivateKey] = field(default_factory=dict, repr=False)
 
     def primary_id(self, use: str) -> str:
         """The id that new values of this use are made with. Raises: KeyMissing."""
@@ -64,7 +68,6 @@ def _missing(use: str) -> KeyMissing:
 def generate() -> dict[str, Any]:
     """A whole new keyring as the document that `parse` reads: one key of every use."""
     mlkem, x25519 = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
-    signing = Ed25519PrivateKey.generate()
     return {
         "version": 1,
         "keys": [
@@ -74,12 +77,16 @@ def generate() -> dict[str, Any]:
                 private=mlkem.private_bytes_raw() + x25519.private_bytes_raw(),
             ),
             _entry("cache", secret=secrets.token_bytes(32)),
-            _entry(
-                "signing", public=signing.public_key().public_bytes_raw(), private=signing.private_bytes_raw()
-            ),
+            _ed25519_entry("signing"),
             _entry("audit", secret=secrets.token_bytes(32)),
+            _ed25519_entry("checkpoint"),
         ],
     }
+
+
+def _ed25519_entry(use: str) -> dict[str, Any]:
+    key = Ed25519PrivateKey.generate()
+    return _entry(use, public=key.public_key().public_bytes_raw(), private=key.private_bytes_raw())
 
 
 def _entry(use: str, **material: bytes) -> dict[str, Any]:
@@ -96,9 +103,9 @@ ROLES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "signing": ("public", "private"),
         "audit": ("secret",),
     },
-    "refresher": {"grant": ("public", "private"), "cache": ("secret",)},
+    "refresher": {"grant": ("public", "private"), "cache": ("secret",), "audit": ("secret",)},
     "scheduler": {},
-    "janitor": {},
+    "janitor": {"checkpoint": ("public", "private")},
 }
 
 
@@ -139,12 +146,20 @@ def _keyring(entries: list[dict[str, Any]]) -> Keyring:
         grant_public={k: _hybrid_public(v) for k, v in of("grant", "public").items()},
         grant_private={k: _hybrid_private(v) for k, v in of("grant", "private").items()},
         cache={k: AESGCM(v) for k, v in of("cache", "secret").items()},
-        signing_public={k: Ed25519PublicKey.from_public_bytes(v) for k, v in of("signing", "public").items()},
-        signing_private={
-            k: Ed25519PrivateKey.from_private_bytes(v) for k, v in of("signing", "private").items()
-        },
+        signing_public=_ed25519_public(of("signing", "public")),
+        signing_private=_ed25519_private(of("signing", "private")),
         audit=of("audit", "secret"),
+        checkpoint_public=_ed25519_public(of("checkpoint", "public")),
+        checkpoint_private=_ed25519_private(of("checkpoint", "private")),
     )
+
+
+def _ed25519_public(raw: Mapping[str, bytes]) -> dict[str, Ed25519PublicKey]:
+    return {key_id: Ed25519PublicKey.from_public_bytes(value) for key_id, value in raw.items()}
+
+
+def _ed25519_private(raw: Mapping[str, bytes]) -> dict[str, Ed25519PrivateKey]:
+    return {key_id: Ed25519PrivateKey.from_private_bytes(value) for key_id, value in raw.items()}
 
 
 def _decoded(entry: Mapping[str, Any]) -> dict[str, bytes]:

@@ -24,7 +24,7 @@ def role_keys(role: str) -> keyring.Keyring:
 
 def test_a_new_keyring_has_a_primary_key_of_every_use() -> None:
     keys = keyring.parse(json.dumps(DOCUMENT))
-    assert set(keys.primary) == {"grant", "cache", "signing", "audit"}
+    assert set(keys.primary) == {"grant", "cache", "signing", "audit", "checkpoint"}
     assert set(keys.grant_private) == set(keys.grant_public) == {keys.primary_id("grant")}
 
 
@@ -82,9 +82,14 @@ def test_a_gateway_writes_what_it_cannot_read_and_a_refresher_can() -> None:
     assert envelope.open_enrolment(role_keys("refresher"), *PLACE, sealed) == RefreshToken(value="rt")
 
 
-@pytest.mark.parametrize("role", ["scheduler", "janitor"])
-def test_who_handles_no_secret_holds_no_key(role: str) -> None:
-    assert role_keys(role).primary == {}
+def test_who_handles_no_secret_holds_no_key() -> None:
+    assert role_keys("scheduler").primary == {}
+
+
+def test_who_signs_checkpoints_holds_no_other_key() -> None:
+    assert set(role_keys("janitor").primary) == {"checkpoint"}
+    assert role_keys("janitor").checkpoint_private
+    assert not any(role_keys(role).checkpoint_private for role in ("serve", "gateway", "refresher"))
 
 
 def test_a_missing_use_is_named() -> None:

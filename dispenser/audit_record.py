@@ -7,6 +7,7 @@ from datetime import datetime
 from dispenser.policy import Denied
 from dispenser.protocol import Code, RejectedCall, Reply, TokenCall
 from dispenser.question import Question
+from dispenser.vault_token import Identity
 from shared.keyring import Keyring
 from shared.model import AuditRecord
 
@@ -35,6 +36,33 @@ def of_call(keys: Keyring, question: Question, reply: Reply, at: datetime) -> Au
         purpose=call.purpose if isinstance(call, TokenCall) else "",
         door=question.door,
         reason=verdict.reason if isinstance(verdict, Denied) else reply.reason,
+    )
+
+
+def of_refusal(
+    reason: str,
+    *,
+    broker_user: str | None,
+    door: str,
+    identity: Identity | None,
+    request_id: str,
+    at: datetime,
+) -> AuditRecord:
+    """The record of a request whose sender is not who it has to be. Whoever presents another's vault token
+    is named by the broker, in the reason; the token's own agent is whom it was stolen from."""
+    sender = "nobody" if broker_user is None else repr(broker_user)
+    return AuditRecord(
+        writer="",
+        sequence=0,
+        at=at,
+        action="request.refused",
+        outcome=Code.UNAUTHENTICATED.value,
+        agent=identity.agent if identity else "",
+        session=identity.session if identity else "",
+        owner=identity.owner if identity else "",
+        request_id=request_id,
+        door=door,
+        reason=f"{reason} RabbitMQ knows the sender as {sender}.",
     )
 
 

@@ -6,6 +6,8 @@ Both doors call it. It never calls a provider.
 from collections.abc import Callable
 from datetime import timedelta
 
+import structlog
+
 from dispenser import audit_record, question, replies
 from dispenser.authentication import Authentication
 from dispenser.catalogue_view import CatalogueView
@@ -17,6 +19,7 @@ from dispenser.question import Question
 from dispenser.refresh_wait import RefreshWait
 from dispenser.revocation import revoked
 from dispenser.revocation_view import RevocationView
+from dispenser.sender import speaks_for
 from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, InvalidVaultToken, mint, renewed
 from shared.errors import (
     AuditUnavailable,
@@ -35,6 +38,7 @@ UNSURE = "The vault cannot reach its database, and without it this cannot be ans
 UNHEARD = "The vault cannot reach the broker to ask for a refresh."
 UNAUDITED = "The vault cannot write its audit journal, and no token leaves unaudited."
 REVOKED = "The vault token was revoked."
+log = structlog.get_logger()
 
 
 class Dispenser:
@@ -73,6 +77,34 @@ class Dispenser:
             return self._authentication.identify(vault_token)
         except InvalidVaultToken as error:
             return replies.unauthenticated(str(error))
+
+    def vouched(self, broker_user: str, identity: Identity) -> bool:
+        """Whether whom the broker knows a sender as may speak for the vault token's agent."""
+        return speaks_for(broker_user, identity.agent, self._catalogue.current.agents)
+
+    async def refuse(
+        self,
+        reason: str,
+        *,
+        broker_user: str | None,
+        door: str,
+        identity: Identity | None = None,
+        request_id: str = "",
+    ) -> Reply:
+        """Write down a request that is refused whatever it asks for, and tell its sender why."""
+        record = audit_record.of_refusal(
+            reason,
+            broker_user=broker_user,
+            door=door,
+            identity=identity,
+            request_id=request_id,
+            at=self._clock(),
+        )
+        try:
+            await self._journal.append(record)
+        except AuditUnavailable:
+            log.warning("A refusal is not in the audit", reason=record.reason)
+        return replies.unauthenticated(reason)
 
     async def answer(
         self, identity: Identity, call: Call, *, request_id: str, door: str, deadline_seconds: float

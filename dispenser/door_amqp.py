@@ -1,7 +1,6 @@
 """The AMQP door: translates deliveries to calls and replies to messages. Decides nothing of its own."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
@@ -21,6 +20,7 @@ from dispenser.protocol import (
     decode_request,
     encode_replies,
 )
+from dispenser.sender import addressed_to_sender
 from dispenser.vault_token import Identity
 from shared import topology
 from shared.ports import Ack, Bus, Delivery, Settlement
@@ -28,26 +28,12 @@ from shared.ports import Ack, Bus, Delivery, Settlement
 DOOR: Final = "amqp"
 #: Requests answered at once by one process.
 PREFETCH: Final = 100
-MAX_CORRELATION_ID: Final = 64
 #: A reply is dropped by the broker when nobody has taken it after so many seconds.
 REPLY_LIFE_SECONDS: Final = 30.0
 DEFECT: Final = "The vault has a fault of its own; its log says more."
+MISADDRESSED: Final = "The reply address is not one of the sender's own, so there is none to answer."
+STOLEN: Final = "The vault token is another agent's than the one that RabbitMQ knows the sender as."
 log = structlog.get_logger()
-
-
-def addressed_to_sender(delivery: Delivery) -> bool:
-    """The reply goes to a queue of the very user that the broker has authenticated, and to no other.
-
-    A crafted direct reply-to closes the dispenser's connection on RabbitMQ before 4.1, and any other queue
-    would make it a confused deputy (https://www.rabbitmq.com/docs/validated-user-id).
-    """
-    if not delivery.user_id or not delivery.reply_to or not delivery.correlation_id:
-        return False
-    own = re.escape(f"{topology.REPLY_PREFIX}{delivery.user_id}.")
-    return (
-        len(delivery.correlation_id) <= MAX_CORRELATION_ID
-        and re.fullmatch(rf"{own}[0-9a-f]{{32}}", delivery.reply_to) is not None
-    )
 
 
 class AmqpDoor:
@@ -65,6 +51,7 @@ class AmqpDoor:
         """Answer one message. It is always done with: a request that failed is asked again by its agent."""
         if not addressed_to_sender(delivery):
             log.warning("Request refused: its reply address is not its sender's", user=delivery.user_id)
+            await self._dispenser.refuse(MISADDRESSED, broker_user=delivery.user_id, door=DOOR)
             return Ack()
         async for answers in self._replies(delivery):
             await self._send(delivery, answers)
@@ -78,7 +65,7 @@ class AmqpDoor:
             # Nobody can tell how many calls it holds: the refusal is for each it may hold.
             yield [(index, refusal) for index in range(MAX_CALLS)]
             return
-        identity = await self._dispenser.authenticate(request.vault_token)
+        identity = await self._sender(request, delivery)
         if isinstance(identity, Reply):
             yield [(index, identity) for index in range(len(request.calls))]
             return
@@ -89,6 +76,14 @@ class AmqpDoor:
         ]
         async for finished in _as_they_finish(tasks):
             yield [(index, tasks[index].result()) for index in finished]
+
+    async def _sender(self, request: Request, delivery: Delivery) -> Identity | Reply:
+        identity = await self._dispenser.authenticate(request.vault_token)
+        if isinstance(identity, Reply) or self._dispenser.vouched(str(delivery.user_id), identity):
+            return identity
+        return await self._dispenser.refuse(
+            STOLEN, broker_user=delivery.user_id, door=DOOR, identity=identity, request_id=request.id
+        )
 
     async def _answer(
         self, identity: Identity, call: Call, request_id: str, deadline_seconds: float

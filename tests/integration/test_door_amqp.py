@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aio_pika
 import pytest
@@ -28,6 +28,7 @@ from dispenser.protocol import (
 from dispenser.vault_token import mint
 from shared.adapters.amqp_bus import AmqpBus
 from shared.model import AgentName
+from shared.ports import Bus, Delivery
 from shared.topology import RPC_EXCHANGE, RPC_KEY
 
 #: Far more than any answer takes: a reply that never comes is a failure, not a wait for ever.
@@ -175,8 +176,71 @@ async def test_a_crafted_address_gets_no_reply_and_does_no_harm(
     await agent.send(agent.body(TokenCall(service="nothing")))
     [(_, reply)] = await agent.answered()
     assert reply.code is Code.NOT_FOUND
-    assert [record.service for record in desk.journal.records[asked:]] == ["nothing"]
+    refused, answered = desk.journal.records[asked:]
+    assert (refused.action, refused.outcome, refused.agent) == ("request.refused", "unauthenticated", "")
+    assert repr(changes.get("user_id", "guest") or "nobody").strip("'") in refused.reason
+    assert answered.service == "nothing"
     assert desk.urgent == []
+
+
+class Replies:
+    """Takes what the door answers."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, list[tuple[int, Reply]]]] = []
+
+    async def reply(self, reply_to: str, correlation_id: str, body: bytes, expiration_seconds: float) -> None:
+        self.sent.append((reply_to, decode_replies(body)))
+
+
+async def heard(desk: Desk, sender: str, token: str) -> list[tuple[int, Reply]]:
+    """What a RabbitMQ user is answered who presents a vault token."""
+    replies = Replies()
+    request = Request(
+        vault_token=token, calls=(TokenCall(service="time-tracker"),), id="r", deadline_seconds=5
+    )
+    delivery = Delivery(
+        body=encode_request(request),
+        headers={},
+        routing_key=RPC_KEY,
+        correlation_id="c",
+        reply_to=f"vault.reply.{sender}.{'0' * 32}",
+        user_id=sender,
+        expiration_seconds=5,
+        redelivered=False,
+    )
+    await AmqpDoor(cast(Bus, replies), desk.dispenser).handle(delivery)
+    [(reply_to, answers)] = replies.sent
+    assert reply_to == delivery.reply_to
+    return answers
+
+
+@pytest.mark.parametrize("sender", ["tracker", "a-plain-user"])
+async def test_an_agent_and_a_plain_user_of_the_broker_are_heard(tmp_path: Path, sender: str) -> None:
+    desk = Desk(tmp_path)
+    await desk.open()
+    await desk.grant()
+    [(_, reply)] = await heard(desk, sender, mint(KEYS, desk.identity(), vault=VAULT))
+    assert reply.code is Code.OK
+    await desk.close()
+
+
+async def test_a_vault_token_on_another_agents_connection_gets_nothing_and_is_in_the_audit(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    await desk.open()
+    await desk.grant()
+    [(_, reply)] = await heard(desk, "intern", mint(KEYS, desk.identity(), vault=VAULT))
+    assert (reply.code, reply.access_token) == (Code.UNAUTHENTICATED, None)
+    assert "another agent's" in reply.reason
+    [record] = desk.journal.records
+    assert (record.action, record.agent, record.owner) == ("request.refused", "tracker", "ada")
+    assert "'intern'" in record.reason
+    desk.journal.broken = True
+    [(_, reply)] = await heard(desk, "intern", mint(KEYS, desk.identity(), vault=VAULT))
+    assert reply.code is Code.UNAUTHENTICATED
+    await desk.close()
 
 
 async def test_replies_that_outgrow_a_frame_come_in_several(desk: Desk, agent: Agent) -> None:

@@ -1,10 +1,11 @@
-"""A reply goes to a queue of the very user that the broker has authenticated, and to no other."""
+"""A reply goes to a queue of the very user that the broker has authenticated, who speaks for itself alone."""
 
 from dataclasses import replace
 
 import pytest
 
-from dispenser.door_amqp import addressed_to_sender
+from dispenser.sender import addressed_to_sender, speaks_for
+from shared.model import AgentName
 from shared.ports import Delivery
 
 RANDOM = "0123456789abcdef" * 2
@@ -62,3 +63,11 @@ def test_any_other_address_is_not(reply_to: str | None) -> None:
 )
 def test_nor_is_a_sender_that_the_broker_does_not_vouch_for(changes: dict[str, str | None]) -> None:
     assert not addressed_to_sender(replace(HONEST, **changes))
+
+
+@pytest.mark.parametrize(
+    ("user", "speaks"), [("tracker", True), ("intern", False), ("guest", True), ("Tracker", True)]
+)
+def test_a_user_with_an_agents_name_speaks_for_that_agent_alone(user: str, speaks: bool) -> None:
+    agents = {AgentName("tracker"), AgentName("intern")}
+    assert speaks_for(user, AgentName("tracker"), agents) is speaks

@@ -3,8 +3,9 @@
 import base64
 import json
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -14,21 +15,26 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from shared import key_record
 from shared.errors import ConfigurationError, KeyMissing
 
 Key = TypeVar("Key")
 
+#: Of keys made when it does not matter when.
+BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+END: Final = datetime.max.replace(tzinfo=UTC)
 KEY_ID_BYTES = 8
 MLKEM768_PUBLIC_BYTES = 1184
 MLKEM_SEED_BYTES = 64
 X25519_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Keyring:
     """Keys by use and key id (16 hex digits); `primary` names the id that new values are made with.
 
-    A role that may seal grants but not open them holds `grant_public` alone.
+    A role that may seal grants but not open them holds `grant_public` alone. A process has one keyring, and
+    whoever holds it follows a rotation: see `become`.
     """
 
     primary: Mapping[str, str]
@@ -60,39 +66,54 @@ class Keyring:
             raise _missing(use)
         return key_id, held[key_id]
 
+    def become(self, newer: "Keyring") -> None:
+        """Hold a newer keyring's keys in place of these."""
+        for held in fields(self):
+            setattr(self, held.name, getattr(newer, held.name))
+
 
 def _missing(use: str) -> KeyMissing:
     return KeyMissing(f"This process holds no {use} key: run `dispenser init`, or give it one.")
 
 
-def generate() -> dict[str, Any]:
-    """A whole new keyring as the document that `parse` reads: one key of every use."""
+def generate(made: datetime = BEGINNING) -> dict[str, Any]:
+    """A whole new keyring as the document that `parse` reads: one key of every use, current when made."""
+    return {"version": 1, "keys": [new_key(use, made=made, current_from=made) for use in USES]}
+
+
+def new_key(use: str, *, made: datetime, current_from: datetime) -> dict[str, Any]:
+    """A key for the document, known from now on and used for new values from `current_from` on."""
+    texts = {part: base64.b64encode(raw).decode() for part, raw in _MATERIAL[use]().items()}
+    moments = {"made": made.isoformat(), "current_from": current_from.isoformat()}
+    return {"id": secrets.token_hex(KEY_ID_BYTES), "use": use, **moments, **texts}
+
+
+def _hybrid_pair() -> dict[str, bytes]:
     mlkem, x25519 = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
     return {
-        "version": 1,
-        "keys": [
-            _entry(
-                "grant",
-                public=mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw(),
-                private=mlkem.private_bytes_raw() + x25519.private_bytes_raw(),
-            ),
-            _entry("cache", secret=secrets.token_bytes(32)),
-            _ed25519_entry("signing"),
-            _entry("audit", secret=secrets.token_bytes(32)),
-            _ed25519_entry("checkpoint"),
-        ],
+        "public": mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw(),
+        "private": mlkem.private_bytes_raw() + x25519.private_bytes_raw(),
     }
 
 
-def _ed25519_entry(use: str) -> dict[str, Any]:
+def _ed25519_pair() -> dict[str, bytes]:
     key = Ed25519PrivateKey.generate()
-    return _entry(use, public=key.public_key().public_bytes_raw(), private=key.private_bytes_raw())
+    return {"public": key.public_key().public_bytes_raw(), "private": key.private_bytes_raw()}
 
 
-def _entry(use: str, **material: bytes) -> dict[str, Any]:
-    texts = {name: base64.b64encode(value).decode() for name, value in material.items()}
-    return {"id": secrets.token_hex(KEY_ID_BYTES), "use": use, "primary": True, **texts}
+def _secret() -> dict[str, bytes]:
+    return {"secret": secrets.token_bytes(32)}
 
+
+#: How a key of each use is made.
+_MATERIAL: Final[Mapping[str, Callable[[], dict[str, bytes]]]] = {
+    "grant": _hybrid_pair,
+    "cache": _secret,
+    "signing": _ed25519_pair,
+    "audit": _secret,
+    "checkpoint": _ed25519_pair,
+}
+USES: Final = tuple(_MATERIAL)
 
 #: Which parts of which keys a process needs, by role. What a role does not hold it cannot leak.
 ROLES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
@@ -112,37 +133,41 @@ ROLES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 def for_role(document: Mapping[str, Any], role: str) -> dict[str, Any]:
     """The keyring's document with what a role needs, and nothing else."""
     parts = ROLES[role]
-    about = ("id", "use", "primary")
+    about = ("id", "use", "made", "current_from")
     kept = [
         {name: value for name, value in entry.items() if name in (*about, *parts[entry["use"]])}
         for entry in document["keys"]
-        if entry["use"] in parts
+        if entry["use"] in parts and not key_record.is_retired(entry)
     ]
     return {**document, "keys": kept}
 
 
-def parse(text: str) -> Keyring:
-    """A keyring from its JSON document. Raises: ConfigurationError, naming no key material."""
+def parse(text: str, now: datetime | None = None) -> Keyring:
+    """A keyring from its JSON document. `now`: keys that become current later are held and not used for new
+    values yet; None: the newest are current.
+
+    Raises: ConfigurationError, naming no key material.
+    """
     try:
         document = json.loads(text)
         entries = document["keys"]
         if document["version"] != 1:
             raise ValueError
-        return _keyring(entries)
+        return _keyring(entries, now or END)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigurationError(
             ["The keyring is not one that `dispenser init` wrote: restore it from its backup."]
         ) from None
 
 
-def _keyring(entries: list[dict[str, Any]]) -> Keyring:
+def _keyring(entries: list[dict[str, Any]], now: datetime) -> Keyring:
     material = [(entry["use"], entry["id"], _decoded(entry)) for entry in entries]
 
     def of(use: str, part: str) -> dict[str, bytes]:
         return {key_id: parts[part] for kind, key_id, parts in material if kind == use and part in parts}
 
     return Keyring(
-        primary={entry["use"]: entry["id"] for entry in entries if entry.get("primary")},
+        primary=key_record.current(entries, now),
         grant_public={k: _hybrid_public(v) for k, v in of("grant", "public").items()},
         grant_private={k: _hybrid_private(v) for k, v in of("grant", "private").items()},
         cache={k: AESGCM(v) for k, v in of("cache", "secret").items()},

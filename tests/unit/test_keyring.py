@@ -24,7 +24,7 @@ def role_keys(role: str) -> keyring.Keyring:
 
 def test_a_new_keyring_has_a_primary_key_of_every_use() -> None:
     keys = keyring.parse(json.dumps(DOCUMENT))
-    assert set(keys.primary) == {"grant", "cache", "signing", "audit", "checkpoint"}
+    assert set(keys.primary) == set(keyring.USES)
     assert set(keys.grant_private) == set(keys.grant_public) == {keys.primary_id("grant")}
 
 
@@ -105,7 +105,7 @@ def test_half_a_pair_makes_nothing_new() -> None:
         envelope.seal_enrolment(replace(keys, grant_public={}), *PLACE, RefreshToken(value="rt"))
 
 
-@pytest.mark.parametrize("use", ["grant", "cache", "signing", "audit"])
+@pytest.mark.parametrize("use", keyring.USES)
 def test_a_key_that_is_named_and_not_held_is_missed(use: str) -> None:
     keys = keyring.parse(json.dumps(DOCUMENT))
     with pytest.raises(KeyMissing, match=use):

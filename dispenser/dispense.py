@@ -37,6 +37,7 @@ from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 UNSURE = "The vault cannot reach its database, and without it this cannot be answered safely."
 UNHEARD = "The vault cannot reach the broker to ask for a refresh."
 UNAUDITED = "The vault cannot write its audit journal, and no token leaves unaudited."
+UNPROVEN = "The vault token is bound to its agent's key, and this request does not prove to hold it."
 REVOKED = "The vault token was revoked."
 log = structlog.get_logger()
 
@@ -71,12 +72,18 @@ class Dispenser:
         self._lookup = Lookup(cache, store.grants, keys, clock)
         self._wait = RefreshWait(bus, cache, store.grants, clock)
 
-    async def authenticate(self, vault_token: str) -> Identity | Reply:
-        """Whom a vault token speaks for, or the refusal. Revocation is checked with each call."""
+    async def authenticate(self, vault_token: str, *, proven: str | None = None) -> Identity | Reply:
+        """Whom a vault token speaks for, or the refusal. Revocation is checked with each call.
+
+        `proven`: thumbprint of the key that the caller has just proven to hold; a bound token takes its own.
+        """
         try:
-            return self._authentication.identify(vault_token)
+            identity = self._authentication.identify(vault_token)
         except InvalidVaultToken as error:
             return replies.unauthenticated(str(error))
+        if identity.key is not None and identity.key != proven:
+            return replies.unauthenticated(UNPROVEN)
+        return identity
 
     def vouched(self, broker_user: str, identity: Identity) -> bool:
         """Whether whom the broker knows a sender as may speak for the vault token's agent."""

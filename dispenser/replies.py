@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from dispenser.decision import Refuse
 from dispenser.protocol import Code, Reply
-from dispenser.vault_token import Identity
+from dispenser.vault_token import Identity, token_type
 from shared.expiry import remaining_seconds
 from shared.model import AccessToken, ServiceName
 
@@ -33,7 +33,7 @@ def vault_token(text: str, identity: Identity, now: datetime) -> Reply:
     return Reply(
         code=Code.OK,
         access_token=text,
-        token_type="Bearer",  # noqa: S106 - RFC 6750's name for the type
+        token_type=token_type(identity),
         expires_in=(identity.expires_at - now).total_seconds(),
         expires_at=identity.expires_at.timestamp(),
     )

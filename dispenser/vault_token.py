@@ -49,10 +49,13 @@ class Identity:
     token_id: str
     issued_at: datetime
     expires_at: datetime
+    #: Thumbprint (RFC 7638) of the key that whoever uses the token has to prove; None: it is a bearer token.
+    key: str | None = None
 
 
 def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
     """A vault token for an identity. Raises: KeyMissing."""
+    bound = {} if identity.key is None else {"cnf": {"jkt": identity.key}}
     key_id, private = keys.primary_key("signing", keys.signing_private)
     claims = {
         "iss": vault,
@@ -65,9 +68,15 @@ def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
         "iat": identity.issued_at.timestamp(),
         "exp": int(identity.expires_at.timestamp()),
         "scope": _broker_rights(identity.agent),
+        **bound,
     }
     key = OKPKey.import_key(private)
     return jwt.encode({"alg": ALGORITHM, "kid": key_id}, claims, key, algorithms=[ALGORITHM])
+
+
+def token_type(identity: Identity) -> str:
+    """How the token is to be sent: as RFC 6750 or, where it is bound to a key, as RFC 9449 §5 says."""
+    return "Bearer" if identity.key is None else "DPoP"
 
 
 def renewed(identity: Identity, token_id: str, now: datetime, life: timedelta) -> Identity:
@@ -121,7 +130,18 @@ def _identity(claims: Mapping[str, Any], vault: str) -> Identity:
         token_id=texts["jti"],
         issued_at=datetime.fromtimestamp(claims["iat"], UTC),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        key=_key(claims),
     )
+
+
+def _key(claims: Mapping[str, Any]) -> str | None:
+    """`cnf` (RFC 7800 §3.1). One that names no key we can check must not read as none."""
+    if "cnf" not in claims:
+        return None
+    key = claims["cnf"]["jkt"]
+    if not isinstance(key, str) or not key:
+        raise ValueError("claims")
+    return key
 
 
 def _broker_rights(agent: AgentName) -> str:

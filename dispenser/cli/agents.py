@@ -1,10 +1,16 @@
+import json
+import os
 import re
 import secrets
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from dispenser.agent_key import from_text, public_jwk, thumbprint
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, aside, listing
 from dispenser.cli.session import execute, opened
@@ -31,6 +37,20 @@ def list_agents(*, as_json: AsJson = False) -> None:
     listing(rows, as_json=as_json, empty="No agent is declared: `dispenser apply FILE.yaml`.")
 
 
+@agent.command("key")
+def key(file: Annotated[Path, typer.Argument(help="Where the private key goes; it must not exist.")]) -> None:
+    """Make an agent's key pair: the private key into FILE, for VAULT_AGENT_KEY; prints the public one."""
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Refused(f"{file} exists, and a key is not overwritten: name another file.") from None
+    with os.fdopen(handle, "wb") as writing:
+        writing.write(pem)
+    typer.echo(json.dumps(public_jwk(private.public_key()), separators=(",", ":")))
+
+
 @agent.command("token")
 def agent_token(
     name: str,
@@ -38,9 +58,14 @@ def agent_token(
     owner: Annotated[str, typer.Option(help="On whose behalf the agent runs.")],
     ttl: Annotated[str, typer.Option(help="How long the token lives: 90s, 15m, 1h.")] = "15m",
     session: Annotated[str, typer.Option(help="The session's id; a new one by default.")] = "",
+    key: Annotated[
+        str, typer.Option(help="The agent's public key, as `agent key` prints it: only its holder is served.")
+    ] = "",
 ) -> None:
     """Print a vault token for one session of an agent, and nothing else."""
-    typer.echo(execute(_minted(AgentName(name), Owner(owner), SessionId(session), _seconds(ttl))))
+    typer.echo(
+        execute(_minted(AgentName(name), Owner(owner), SessionId(session), _seconds(ttl), _thumbprint(key)))
+    )
 
 
 @agent.command("revoke")
@@ -69,7 +94,9 @@ async def _agents() -> list[Agent]:
         return list((await at.store.catalogue.load()).agents.values())
 
 
-async def _minted(name: AgentName, owner: Owner, session: SessionId, ttl_seconds: int) -> str:
+async def _minted(
+    name: AgentName, owner: Owner, session: SessionId, ttl_seconds: int, key: str | None
+) -> str:
     async with opened() as at:
         known = (await at.store.catalogue.load()).agents.get(name)
         if known is None:
@@ -84,6 +111,7 @@ async def _minted(name: AgentName, owner: Owner, session: SessionId, ttl_seconds
             token_id=new_id(),
             issued_at=now,
             expires_at=now + timedelta(seconds=ttl_seconds),
+            key=key,
         )
         return mint(at.keys, identity, vault=at.settings.vault_name)
 
@@ -103,6 +131,13 @@ async def _restored(name: AgentName) -> None:
     async with opened() as at:
         if not await at.store.catalogue.set_agent_revoked(name, None):
             raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
+
+
+def _thumbprint(key: str) -> str | None:
+    try:
+        return thumbprint(from_text(key)) if key else None
+    except ValueError as error:
+        raise Usage(f"--key: {error}.") from None
 
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}

@@ -20,6 +20,8 @@ class Credential:
     #: `iat` and `exp`, in seconds since the epoch; None: unknown, so never renewed.
     issued_at: float | None
     expires_at: float | None
+    #: `cnf.jkt`: thumbprint of the key it is bound to.
+    key: str | None = None
 
     def renewal_in_seconds(self, now: float) -> float | None:
         """Seconds until it is to be renewed; None: never. `now` in seconds since the epoch."""
@@ -35,8 +37,13 @@ def read(text: str) -> Credential:
     agent = claims.get("sub")
     if not isinstance(agent, str) or not agent:
         raise ValueError("it names no agent (`sub`)")
+    confirmation = claims.get("cnf")
     return Credential(
-        text=text, agent=agent, issued_at=_instant(claims, "iat"), expires_at=_instant(claims, "exp")
+        text=text,
+        agent=agent,
+        issued_at=_instant(claims, "iat"),
+        expires_at=_instant(claims, "exp"),
+        key=confirmation.get("jkt") if isinstance(confirmation, dict) else None,
     )
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dispenser.agent_key import thumbprint
 from dispenser.client import credential
 from dispenser.client.credential import Credential
 from dispenser.client.errors import Misconfigured
@@ -25,16 +28,21 @@ class Door:
     #: May hold a RabbitMQ password.
     url: str = field(repr=False)
     credential: Credential
+    #: The key that the vault token is bound to, where it is.
+    key: Ed25519PrivateKey | None = field(default=None, repr=False)
 
 
-def configured(url: str | None, token: str | None, environment: Mapping[str, str]) -> Door:
+def configured(
+    url: str | None, token: str | None, environment: Mapping[str, str], key: Ed25519PrivateKey | None = None
+) -> Door:
     """The door in arguments, or else in VAULT_URL and VAULT_AGENT_TOKEN. Raises: Misconfigured."""
     url = (url or environment.get("VAULT_URL", "")).strip()
     token = (token or environment.get("VAULT_AGENT_TOKEN", "")).strip()
-    mistakes = [mistake for mistake in (_url_mistake(url), _token_mistake(token)) if mistake]
+    found = (_url_mistake(url), _token_mistake(token) or _key_mistake(credential.read(token), key))
+    mistakes = [mistake for mistake in found if mistake]
     if mistakes:
         raise Misconfigured("\n".join(mistakes))
-    return Door(kind=_KINDS[urlsplit(url).scheme], url=url, credential=credential.read(token))
+    return Door(kind=_KINDS[urlsplit(url).scheme], url=url, credential=credential.read(token), key=key)
 
 
 def _url_mistake(url: str) -> str | None:
@@ -47,6 +55,14 @@ def _url_mistake(url: str) -> str | None:
     except ValueError:
         valid = False
     return None if valid else "VAULT_URL is not an address that begins with amqp(s):// or http(s)://."
+
+
+def _key_mistake(held: Credential, key: Ed25519PrivateKey | None) -> str | None:
+    if held.key == (None if key is None else thumbprint(key.public_key())):
+        return None
+    if key is None:
+        return "VAULT_AGENT_KEY is not set: the vault token is bound to a key; name the file that holds it."
+    return "VAULT_AGENT_KEY is not the key that the vault token is bound to; `agent token --key` binds."
 
 
 def _token_mistake(token: str) -> str | None:

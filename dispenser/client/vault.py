@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from dispenser.client import door
+from dispenser.client import door, key_file
 from dispenser.client.asking import Asking
 from dispenser.client.errors import Closed
 from dispenser.client.holder import Holder
@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 class Vault:
     """Hands out access tokens: `async with Vault() as vault: token = await vault.token("time-tracker")`.
 
-    VAULT_URL and VAULT_AGENT_TOKEN say where and as whom, unless `url` and `token` do. Calls for the same
+    VAULT_URL and VAULT_AGENT_TOKEN say where and as whom, unless `url` and `token` do; VAULT_AGENT_KEY or
+    `key` is the file of the private key that the vault token is bound to, where it is. Calls for the same
     token are joined, calls made in the same tick travel together, and tokens are held in memory while they
     have life left.
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self, url: str | None = None, token: str | None = None, *, key: str | os.PathLike[str] | None = None
+    ) -> None:
         """Raises: Misconfigured, naming everything that is missing or wrong."""
-        self._door = door.configured(url, token, os.environ)
+        file = key or os.environ.get("VAULT_AGENT_KEY")
+        self._door = door.configured(url, token, os.environ, key_file.read(file) if file else None)
         self._holder: Holder | None = None
         self._closing = AsyncExitStack()
 

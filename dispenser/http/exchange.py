@@ -31,7 +31,7 @@ class Renewed(BaseModel):
 
     access_token: str = Field(description="The new vault token.")
     issued_token_type: str = JWT_TYPE
-    token_type: str = "Bearer"  # noqa: S105 - RFC 6750's name for the type
+    token_type: str = Field(description="`DPoP` (RFC 9449 §5) for a token that is bound to a key.")
     expires_in: int = Field(description="Seconds.")
 
 
@@ -103,7 +103,11 @@ async def _renewed(door: Door, vault_token: str) -> Reply:
 
 def _answer(reply: Reply) -> Renewed | JSONResponse:
     if reply.code is Code.OK and reply.access_token and reply.expires_in:
-        return Renewed(access_token=reply.access_token, expires_in=int(reply.expires_in))
+        return Renewed(
+            access_token=reply.access_token,
+            token_type=reply.token_type or "Bearer",
+            expires_in=int(reply.expires_in),
+        )
     if reply.code is Code.OVERLOADED:
         return _refusal("temporarily_unavailable", reply.reason, STATUS[reply.code], of_reply(reply).headers)
     return _refusal(

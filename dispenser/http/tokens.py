@@ -2,22 +2,33 @@
 
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from dispenser.agent_key import from_jwk, thumbprint
 from dispenser.http.arguments import MAX_OWNER_CHARACTERS
 from dispenser.http.bodies import described, json_body
 from dispenser.http.callers import AdminsOnly
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.problems import Problem, Refused, documented, of_code
 from dispenser.protocol import Code
-from dispenser.vault_token import DEFAULT_TTL_SECONDS, LONGEST_TTL_SECONDS, Identity, mint
+from dispenser.vault_token import DEFAULT_TTL_SECONDS, LONGEST_TTL_SECONDS, Identity, mint, token_type
 from shared.model import AgentName, AuditRecord, Owner, SessionId
 
 ID_BYTES: Final = 16
 router = APIRouter(tags=["vault tokens"])
+
+
+class PublicKey(BaseModel):
+    """An Ed25519 key as a JWK (RFC 8037)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str = Field(pattern="^[A-Za-z0-9_-]{43}$")
 
 
 class Wanted(BaseModel):
@@ -28,13 +39,14 @@ class Wanted(BaseModel):
     owner: str = Field(min_length=1, max_length=MAX_OWNER_CHARACTERS)
     ttl_seconds: int = Field(default=DEFAULT_TTL_SECONDS, ge=1, le=LONGEST_TTL_SECONDS)
     session: str | None = Field(default=None, min_length=1, max_length=128, description="Missing: a new one.")
+    key: PublicKey | None = Field(default=None, description="The agent's: the token is bound to it.")
 
 
 class VaultToken(BaseModel):
     """A vault token, shown this once."""
 
     token: str
-    token_type: str = "Bearer"  # noqa: S105 - RFC 6750's name for the type
+    token_type: str = Field(description="`DPoP` (RFC 9449 §5) for a token that is bound to a key.")
     expires_in: int = Field(description="Seconds.")
     agent: str
     session: str
@@ -55,6 +67,7 @@ async def issue(agent: AgentName, door: TheDoor, wanted: Annotated[Wanted, json_
     await door.journal.append(_record(identity))
     return VaultToken(
         token=mint(door.keys, identity, vault=door.settings.vault_name),
+        token_type=token_type(identity),
         expires_in=wanted.ttl_seconds,
         agent=identity.agent,
         session=identity.session,
@@ -71,6 +84,7 @@ def _identity(door: Door, agent: AgentName, wanted: Wanted) -> Identity:
         token_id=door.entropy(ID_BYTES).hex(),
         issued_at=now,
         expires_at=now + timedelta(seconds=wanted.ttl_seconds),
+        key=None if wanted.key is None else thumbprint(from_jwk(wanted.key.model_dump())),
     )
 
 

@@ -353,3 +353,18 @@ async def test_a_vault_token_is_verified_and_garbage_refused(desk: Desk) -> None
     expired = await desk.dispenser.authenticate(a_vault_token(**lives))
     assert isinstance(expired, Reply)
     assert expired.code is Code.UNAUTHENTICATED
+
+
+async def test_a_bound_vault_token_is_good_where_its_own_key_is_proven_and_nowhere_else(desk: Desk) -> None:
+    bound = a_vault_token(
+        issued_at=desk.time, expires_at=desk.time + timedelta(minutes=5), key="the agent's key"
+    )
+    for proven in (None, "another key"):
+        refusal = await desk.dispenser.authenticate(bound, proven=proven)
+        assert isinstance(refusal, Reply)
+        assert refusal.code is Code.UNAUTHENTICATED
+    taken = await desk.dispenser.authenticate(bound, proven="the agent's key")
+    assert not isinstance(taken, Reply)
+    renewal = await desk.ask(RenewCall(), identity=taken)
+    assert renewal.token_type == "DPoP"
+    assert verify(KEYS, str(renewal.access_token), vault=VAULT, now=desk.time).key == "the agent's key"

@@ -1,14 +1,20 @@
 """What an agent is given is checked before it connects, and every mistake is named at once."""
 
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from vault_jwt import vault_jwt
 
 from dispenser import Misconfigured, Vault
+from dispenser.agent_key import thumbprint
 from dispenser.client.amqp_login import login
 from dispenser.client.credential import Credential, read
 from dispenser.client.door import configured
 
 TOKEN = vault_jwt("tracker")
+KEY = Ed25519PrivateKey.generate()
 
 
 def test_all_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +58,36 @@ def test_no_repr_shows_a_password_or_the_vault_token() -> None:
     shown = repr(door) + repr(login(door.url, door.credential))
     assert "password" not in shown
     assert TOKEN not in shown
+
+
+@pytest.mark.parametrize(
+    ("bound_to", "key", "says"),
+    [
+        (thumbprint(KEY.public_key()), None, "VAULT_AGENT_KEY is not set"),
+        (thumbprint(KEY.public_key()), Ed25519PrivateKey.generate(), "not the key"),
+        (None, KEY, "not the key"),
+    ],
+)
+def test_a_key_that_does_not_fit_the_vault_token_is_told(
+    bound_to: str | None, key: Ed25519PrivateKey | None, says: str
+) -> None:
+    with pytest.raises(Misconfigured, match=says):
+        configured("https://host", vault_jwt(key=bound_to), {}, key)
+
+
+def test_the_key_comes_from_the_file_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "agent.pem"
+    file.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    monkeypatch.setenv("VAULT_AGENT_KEY", str(file))
+    bound = vault_jwt(key=thumbprint(KEY.public_key()))
+    Vault("https://host", bound)
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        Vault("https://host", bound, key=tmp_path / "none.pem")
+    file.write_bytes(b"garbage")
+    with pytest.raises(Misconfigured, match="holds no key"):
+        Vault("https://host", bound)
 
 
 def credential(issued_at: float | None = 1000, expires_at: float | None = 1900) -> Credential:

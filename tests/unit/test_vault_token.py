@@ -50,6 +50,14 @@ def test_it_says_who_was_put_in() -> None:
     assert check(a_vault_token()) == an_identity()
 
 
+def test_a_bound_one_says_which_key_and_keeps_it_when_renewed() -> None:
+    bound = an_identity(key="thumbprint")
+    assert claims(a_vault_token(key="thumbprint"))["cnf"] == {"jkt": "thumbprint"}
+    assert check(a_vault_token(key="thumbprint")) == bound
+    assert renewed(bound, "token-2", NOW, timedelta(minutes=15)).key == "thumbprint"
+    assert "cnf" not in claims(a_vault_token())
+
+
 def test_rabbitmq_can_take_it_as_a_password() -> None:
     made = claims(a_vault_token())
     assert made["aud"] == ["rabbitmq", VAULT]
@@ -109,6 +117,11 @@ def test_a_revocation_that_the_renewal_has_not_seen_voids_the_new_one_too() -> N
         (signed(sid=None), {}),
         (signed(own=None), {}),
         (signed(jti=None), {}),
+        (signed(cnf={}), {}),
+        (signed(cnf={"jkt": ""}), {}),
+        (signed(cnf={"jkt": 7}), {}),
+        (signed(cnf={"kid": "one"}), {}),
+        (signed(cnf="thumbprint"), {}),
         (signed(header={"kid": "unknown"}), {}),
         ("", {}),
         ("x" * (MAX_CHARACTERS + 1), {}),

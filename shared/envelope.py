@@ -1,9 +1,10 @@
-"""Sealing. Two kinds of envelope, each bound to where it belongs:
+"""Sealing. Three kinds of envelope, each bound to where it belongs:
 
 - *to the refreshers' key* (HPKE, RFC 9180, base mode, ML-KEM-768 + X25519): grants' credentials, providers'
   secrets, enrolments. Whoever holds the public key alone can write one and not read it.
 - *under the cache key* (AES-256-GCM): access tokens, in Redis and in SQL alike, and what a consent
   under way needs.
+- *under the transport key* (AES-256-GCM): the keys of a day that agents seal their requests to.
 
 Layout: format version (1 byte) | kind (1) | key id (8) | generation (8, big endian) | ciphertext. Header and
 place are authenticated, so an envelope moved to another row, owner or generation does not open.
@@ -12,11 +13,13 @@ place are authenticated, so an envelope moved to another row, owner or generatio
 import hashlib
 import os
 import struct
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgpack
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from shared.errors import KeyMissing, SealBroken
@@ -42,6 +45,7 @@ from shared.model import (
 FORMAT: Final = 1
 TO_REFRESHERS: Final = 1
 UNDER_CACHE_KEY: Final = 2
+UNDER_TRANSPORT_KEY: Final = 3
 NONCE_BYTES: Final = 12
 FINGERPRINT_BYTES: Final = 16
 _HEADER = struct.Struct(">BB8sQ")
@@ -163,6 +167,19 @@ def open_ticket(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes
     return datetime.fromtimestamp(msgpack.unpackb(opened), UTC)
 
 
+def seal_transport_key(keys: Keyring, day: int, material: bytes) -> bytes:
+    """The secrets of a day's transport key, bound to their day (counted from the epoch)."""
+    return _seal_under(keys, UNDER_TRANSPORT_KEY, day, _place("transport key"), material)
+
+
+def open_transport_key(keys: Keyring, day: int, sealed: bytes) -> bytes:
+    """Raises: SealBroken, KeyMissing."""
+    sealed_day, material = _open_from(keys, UNDER_TRANSPORT_KEY, sealed, _place("transport key"))
+    if sealed_day != day:
+        raise SealBroken("A transport key was sealed for another day.")
+    return material
+
+
 def key_id(sealed: bytes) -> str:
     """The id of the key an envelope was sealed with. Raises: SealBroken."""
     if len(sealed) < _HEADER.size:
@@ -205,22 +222,36 @@ def _open_from_refreshers(keys: Keyring, sealed: bytes, place: bytes, generation
 
 
 def _seal_under_cache_key(keys: Keyring, generation: int, place: bytes, body: bytes) -> bytes:
-    key_id, key = keys.primary_key("cache", keys.cache)
-    header = _header(UNDER_CACHE_KEY, key_id, generation)
+    return _seal_under(keys, UNDER_CACHE_KEY, generation, place, body)
+
+
+def _open_from_cache_key(keys: Keyring, sealed: bytes, place: bytes) -> tuple[int, bytes]:
+    return _open_from(keys, UNDER_CACHE_KEY, sealed, place)
+
+
+def _held(keys: Keyring, kind: int) -> tuple[str, Mapping[str, AESGCM]]:
+    """The use and the keys that a kind of envelope is sealed under."""
+    return ("cache", keys.cache) if kind == UNDER_CACHE_KEY else ("transport", keys.transport)
+
+
+def _seal_under(keys: Keyring, kind: int, generation: int, place: bytes, body: bytes) -> bytes:
+    key_id, key = keys.primary_key(*_held(keys, kind))
+    header = _header(kind, key_id, generation)
     nonce = os.urandom(NONCE_BYTES)
     return header + nonce + key.encrypt(nonce, body, header + place)
 
 
-def _open_from_cache_key(keys: Keyring, sealed: bytes, place: bytes) -> tuple[int, bytes]:
-    header, key_id, generation = _parsed_header(sealed, UNDER_CACHE_KEY)
-    key = keys.cache.get(key_id)
+def _open_from(keys: Keyring, kind: int, sealed: bytes, place: bytes) -> tuple[int, bytes]:
+    header, key_id, generation = _parsed_header(sealed, kind)
+    use, held = _held(keys, kind)
+    key = held.get(key_id)
     if key is None:
-        raise KeyMissing(f"No cache key {key_id} in this process's keyring.")
+        raise KeyMissing(f"No {use} key {key_id} in this process's keyring.")
     nonce, body = sealed[_HEADER.size : _HEADER.size + NONCE_BYTES], sealed[_HEADER.size + NONCE_BYTES :]
     try:
         return generation, key.decrypt(nonce, body, header + place)
     except (InvalidTag, ValueError):
-        raise SealBroken("A value under the cache key does not open where it lies.") from None
+        raise SealBroken(f"A value under the {use} key does not open where it lies.") from None
 
 
 def _header(kind: int, key_id: str, generation: int) -> bytes:

@@ -48,6 +48,8 @@ class Keyring:
     #: Signs the audit's checkpoints.
     checkpoint_public: Mapping[str, Ed25519PublicKey] = field(default_factory=dict, repr=False)
     checkpoint_private: Mapping[str, Ed25519PrivateKey] = field(default_factory=dict, repr=False)
+    #: Seals the dispensers' transport keys, which they make daily and share through the database.
+    transport: Mapping[str, AESGCM] = field(default_factory=dict, repr=False)
 
     def primary_id(self, use: str) -> str:
         """The id that new values of this use are made with. Raises: KeyMissing."""
@@ -112,12 +114,18 @@ _MATERIAL: Final[Mapping[str, Callable[[], dict[str, bytes]]]] = {
     "signing": _ed25519_pair,
     "audit": _secret,
     "checkpoint": _ed25519_pair,
+    "transport": _secret,
 }
 USES: Final = tuple(_MATERIAL)
 
 #: Which parts of which keys a process needs, by role. What a role does not hold it cannot leak.
 ROLES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "serve": {"cache": ("secret",), "signing": ("public", "private"), "audit": ("secret",)},
+    "serve": {
+        "cache": ("secret",),
+        "signing": ("public", "private"),
+        "audit": ("secret",),
+        "transport": ("secret",),
+    },
     "gateway": {
         "grant": ("public",),
         "cache": ("secret",),
@@ -176,6 +184,7 @@ def _keyring(entries: list[dict[str, Any]], now: datetime) -> Keyring:
         audit=of("audit", "secret"),
         checkpoint_public=_ed25519_public(of("checkpoint", "public")),
         checkpoint_private=_ed25519_private(of("checkpoint", "private")),
+        transport={k: AESGCM(v) for k, v in of("transport", "secret").items()},
     )
 
 

@@ -342,6 +342,16 @@ class RevocationStore(Protocol):
     async def since(self, moment: datetime) -> list[Revocation]: ...
 
 
+class TransportKeyStore(Protocol):
+    """The keys that agents seal their requests to, sealed under the keyring's transport key, by day."""
+
+    async def load(self) -> Mapping[int, bytes]:
+        """All that have not been purged."""
+
+    async def add(self, day: int, sealed: bytes, expires_at: datetime) -> None:
+        """Keep it, unless another dispenser was faster: each day has one key."""
+
+
 class AdminStore(Protocol):
     """Admin tokens, by SHA-256."""
 
@@ -406,13 +416,15 @@ class Store(Protocol):
     def outbox(self) -> OutboxStore: ...
     @property
     def audit(self) -> AuditStore: ...
+    @property
+    def transport_keys(self) -> TransportKeyStore: ...
 
     async def ping(self) -> None:
         """Raises: StoreUnavailable, StoreNotMigrated."""
 
     async def purge(self, now: datetime) -> dict[str, int]:
-        """Remove what has outlived its use: ended enrolments and consents, closed intents, old revocations.
-        Returns how many rows, by table."""
+        """Remove what has outlived its use: ended enrolments and consents, closed intents, old revocations
+        and transport keys. Returns how many rows, by table."""
 
     async def close(self) -> None: ...
 

@@ -91,6 +91,7 @@ class Tables:
     admins: dict[bytes, str] = field(default_factory=dict)
     outbox: dict[str, tuple[LifecycleEvent, datetime]] = field(default_factory=dict)
     audit: dict[tuple[str, int], AuditRecord] = field(default_factory=dict)
+    transport_keys: dict[int, tuple[bytes, datetime]] = field(default_factory=dict)
 
     def put_events(self, events: Sequence[LifecycleEvent], now: datetime) -> None:
         for event in events:
@@ -481,6 +482,17 @@ class MemoryAudit:
         return sorted(found, key=lambda record: record.at, reverse=True)[:limit]
 
 
+class MemoryTransportKeys:
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def load(self) -> Mapping[int, bytes]:
+        return {day: sealed for day, (sealed, _) in self._tables.transport_keys.items()}
+
+    async def add(self, day: int, sealed: bytes, expires_at: datetime) -> None:
+        self._tables.transport_keys.setdefault(day, (sealed, expires_at))
+
+
 class MemoryStore:
     """The store's rooms over one set of tables. Every call is done at once, whole or not at all."""
 
@@ -497,6 +509,7 @@ class MemoryStore:
         self.admins = MemoryAdmins(tables)
         self.outbox = MemoryOutbox(tables)
         self.audit = MemoryAudit(tables)
+        self.transport_keys = MemoryTransportKeys(tables)
 
     async def ping(self) -> None:
         if self._closed:
@@ -507,6 +520,7 @@ class MemoryStore:
         return {
             "enrolments": _remove(tables.enrolments, lambda row: _outlived(row, now)),
             "consents": _remove(tables.consents, lambda consent: consent.expires_at <= now),
+            "transport_keys": _remove(tables.transport_keys, lambda row: row[1] <= now),
             "intents": _remove(
                 tables.intents,
                 lambda row: (

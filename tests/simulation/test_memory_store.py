@@ -15,6 +15,7 @@ from contract import (
     test_store_purge,
     test_store_records,
     test_store_rotations,
+    test_store_transport_keys,
 )
 from simulation.memory_store import MemoryStore
 
@@ -71,5 +72,6 @@ for _module in (
     test_store_purge,
     test_store_records,
     test_store_rotations,
+    test_store_transport_keys,
 ):
     globals().update(_of_the_port_alone(_module))

@@ -78,6 +78,11 @@ KINDS = {
         lambda *at: envelope.seal_ticket(KEYS, *at, NOW),
         lambda *at: envelope.open_ticket(KEYS, *at),
     ),
+    "transport key": Kind(
+        (20_781,),
+        lambda *at: envelope.seal_transport_key(KEYS, *at, b"material"),
+        lambda *at: envelope.open_transport_key(KEYS, *at),
+    ),
 }
 
 

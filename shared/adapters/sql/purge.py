@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Delete, and_, delete, or_
 
 from shared.adapters.sql.engine import Database
-from shared.adapters.sql.tables import consents, enrolments, intents, revocations
+from shared.adapters.sql.tables import consents, enrolments, intents, revocations, transport_keys
 
 #: Closed intents tell the story of a lost grant, so they stay for a while.
 INTENTS_KEPT: Final = timedelta(days=7)
@@ -36,5 +36,7 @@ def _removals(now: datetime) -> Mapping[str, Delete]:
         "enrolments": delete(enrolments).where(or_(expired, ended)),
         "consents": delete(consents).where(consents.c.expires_at <= now),
         "intents": delete(intents).where(closed),
+        # Once it is gone, what was sealed to it stays sealed.
+        "transport_keys": delete(transport_keys).where(transport_keys.c.expires_at <= now),
         "revocations": delete(revocations).where(revocations.c.revoked_at <= now - REVOCATIONS_KEPT),
     }

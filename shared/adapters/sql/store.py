@@ -12,6 +12,7 @@ from shared.adapters.sql.outbox import SqlOutbox
 from shared.adapters.sql.purge import purge
 from shared.adapters.sql.revocations import SqlRevocations
 from shared.adapters.sql.rotations import SqlRotations
+from shared.adapters.sql.transport_keys import SqlTransportKeys
 
 __all__ = ["SqlStore", "migrate"]
 
@@ -30,6 +31,7 @@ class SqlStore:
         self.admins = SqlAdmins(database)
         self.outbox = SqlOutbox(database)
         self.audit = SqlAudit(database)
+        self.transport_keys = SqlTransportKeys(database)
 
     @classmethod
     def open(cls, database_url: str) -> "SqlStore":

@@ -200,6 +200,15 @@ outbox = Table(
     Column("written_at", UtcDateTime, nullable=False),
 )
 
+transport_keys = Table(
+    "transport_keys",
+    metadata,
+    # Counted from the epoch.
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

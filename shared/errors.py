@@ -75,6 +75,13 @@ class KeyMissing(VaultError):
     code = "key_missing"
 
 
+class KeyProviderFailed(VaultError):
+    """The keyring does not unwrap. Check DISPENSER_KEY_PROVIDER, and that the service behind it is up."""
+
+    code = "key_provider_failed"
+    retryable = True
+
+
 class MalformedMessage(VaultError):
     """A message is not what its queue carries."""
 

@@ -23,6 +23,7 @@ _CACHE_SCHEMES = (
     "rediss+cluster",
 )
 _DATABASE_SCHEMES = ("sqlite", "postgresql")
+_KEYS = re.compile(r"\{|file:.|env:.")
 #: `password`, `sentinel_password`, `sslpassword`, … with their values.
 _PASSWORD_ARGUMENT = re.compile(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*")
 
@@ -41,6 +42,10 @@ class Settings:
     #: The vault's name: audience and issuer of vault tokens.
     vault_name: str = DEFAULT_VAULT_NAME
     log_level: str = DEFAULT_LOG_LEVEL
+    #: Where the keyring lies: `file:PATH`, `env:VARIABLE`, or the keyring itself. Empty: a file in the home.
+    keys: str = field(default="", repr=False)
+    #: Who wraps the keyring, as `NAME:ARGUMENT`. Empty: nobody.
+    key_provider: str = ""
 
     @property
     def embedded(self) -> bool:
@@ -49,8 +54,10 @@ class Settings:
 
     def redacted(self) -> dict[str, str]:
         """Every setting as text, passwords left out."""
-        names = [setting.name for setting in fields(self)]
-        return {name: _without_password(str(getattr(self, name))) for name in names}
+        shown = {
+            setting.name: _without_password(str(getattr(self, setting.name))) for setting in fields(self)
+        }
+        return shown | {"keys": "***" if self.keys.startswith("{") else self.keys}
 
 
 def from_environment(environment: Mapping[str, str], *, default_home: Path) -> Settings:
@@ -64,6 +71,8 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
         public_url=(environment.get("DISPENSER_PUBLIC_URL") or DEFAULT_PUBLIC_URL).rstrip("/"),
         vault_name=environment.get("DISPENSER_VAULT_NAME") or DEFAULT_VAULT_NAME,
         log_level=(environment.get("DISPENSER_LOG_LEVEL") or DEFAULT_LOG_LEVEL).lower(),
+        keys=environment.get("DISPENSER_KEYS", "").strip(),
+        key_provider=environment.get("DISPENSER_KEY_PROVIDER", "").strip(),
     )
     mistakes = _mistakes(settings)
     if mistakes:
@@ -78,6 +87,9 @@ def _mistakes(settings: Settings) -> list[str]:
         *_url_mistakes("DISPENSER_DATABASE_URL", settings.database_url, _DATABASE_SCHEMES),
         *_url_mistakes("DISPENSER_PUBLIC_URL", settings.public_url, ("http", "https")),
     ]
+    if settings.keys and not _KEYS.match(settings.keys):
+        # Not shown: it may be a keyring that was cut.
+        found.append("DISPENSER_KEYS: file:PATH, env:VARIABLE, or what `dispenser keys export` printed.")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         found.append("DISPENSER_LOG_LEVEL: one of debug, info, warning, error.")
     return found

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from stat import S_IMODE
 
 from dispenser.cli.session import BUS_PATIENCE_SECONDS, settings
-from dispenser.wiring import keyfile
+from dispenser.wiring.keyring_source import KeyringSource
 from dispenser.wiring.world import World, world
-from shared.errors import KeyMissing, VaultError
+from shared.errors import ConfigurationError, KeyMissing, KeyProviderFailed, VaultError
 from shared.model import GrantState
 from shared.settings import Settings
 
@@ -35,7 +35,7 @@ async def doctor() -> list[Finding]:
     try:
         async with world(here, "doctor") as at:
             return [*disk, *await _parts(at), *await _declared(at)]
-    except KeyMissing:
+    except (KeyMissing, KeyProviderFailed, ConfigurationError):
         return disk
 
 
@@ -81,11 +81,16 @@ def _home(here: Settings) -> Finding:
 
 
 def _keys(here: Settings) -> Finding:
-    file = here.home / keyfile.FILE
-    if file.exists() and S_IMODE(file.stat().st_mode) & 0o077:
+    try:
+        source = KeyringSource(here)
+        source.document()
+    except VaultError as error:
+        return Finding(part="keys", ok=False, says=str(error))
+    if source.file is None:
+        return Finding(part="keys", ok=True, says="given as a text: a rotation wants a restart")
+    file = source.file.path
+    if S_IMODE(file.stat().st_mode) & 0o077:
         return Finding(part="keys", ok=False, says=f"{file} is readable by others: chmod 600 it")
-    if not file.exists():
-        return Finding(part="keys", ok=False, says=f"{file} is not there: run `dispenser init`")
     return Finding(part="keys", ok=True, says=str(file))
 
 

@@ -19,8 +19,9 @@ from dispenser.declared import parse
 from dispenser.secret_sources import read_secrets
 from dispenser.testing.emulator import Emulator
 from dispenser.vault_token import Identity, mint
-from dispenser.wiring import keyfile, roles
-from dispenser.wiring.world import World, new_id, world
+from dispenser.wiring import roles
+from dispenser.wiring.keyring_source import KeyringSource
+from dispenser.wiring.world import World, new_id, utc_now, world
 from shared.adapters.sql.store import migrate
 from shared.model import (
     AgentName,
@@ -100,7 +101,7 @@ async def embedded_vault(
     settings: Settings, provider: Emulator, listening: socket.socket, declared: str
 ) -> AsyncIterator[EmbeddedVault]:
     """Set up and run a vault whose catalogue is `DECLARED` and what else is declared."""
-    keyfile.create(settings.home)
+    KeyringSource(settings).create(utc_now())
     await asyncio.to_thread(migrate, settings.database_url)
     admin_token = secrets.token_urlsafe(32)
     async with world(settings, "embedded") as at:

@@ -16,7 +16,7 @@ from dispenser.declared import Declarations, parse
 from dispenser.difference import Change, difference
 from dispenser.discovery import discover
 from dispenser.secret_sources import read_secrets
-from dispenser.wiring import keyfile
+from dispenser.wiring.keyring_source import KeyringSource
 from dispenser.wiring.world import utc_now, world
 from shared.adapters.provider_http import HttpxProviderHttp
 from shared.adapters.sql.store import migrate
@@ -50,7 +50,7 @@ def init(*, as_json: AsJson = False) -> None:
 
 async def _init() -> dict[str, str]:
     here = settings()
-    report = {"keys": "made" if keyfile.create(here.home) else "there already"}
+    report = {"keys": "made" if KeyringSource(here).create(utc_now()) else "there already"}
     await asyncio.to_thread(migrate, here.database_url)
     report["database"] = "at the newest revision"
     async with world(here, "init") as at:

@@ -1,42 +1,76 @@
-import json
+import fcntl
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from shared import keyring
 from shared.errors import KeyMissing
-from shared.keyring import Keyring
 
-VARIABLE: Final = "DISPENSER_KEYS"
-FILE: Final = "keys.json"
-
-
-def load(home: Path, environment: Mapping[str, str]) -> Keyring:
-    """The keyring, from the environment or else from the state folder.
-
-    Raises: KeyMissing where there is none, ConfigurationError where it does not parse.
-    """
-    return keyring.parse(environment.get(VARIABLE) or read(home))
+LOCK_SECONDS: Final = 30.0
+LOCK_PAUSE_SECONDS: Final = 0.05
 
 
-def read(home: Path) -> str:
-    """The text of the state folder's keyring. Raises: KeyMissing."""
+class KeyFile:
+    """A keyring's text in a file, readable by its owner alone. It changes whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> str:
+        """Raises: KeyMissing."""
+        try:
+            return self.path.read_text()
+        except FileNotFoundError:
+            raise KeyMissing(f"There is no keyring at {self.path}: run `dispenser init`.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "not text"
+            raise KeyMissing(f"The keyring at {self.path} cannot be read ({why}).") from None
+
+    def replace(self, text: str) -> None:
+        """Durable on return. Raises: OSError."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.path)
+        _sync(self.path.parent)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else changes the file meanwhile. The lock is another file: this one is replaced.
+
+        Raises: OSError where somebody does not come to an end.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _lock(handle, self.path)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    gives_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > gives_up:
+                raise OSError(f"Another command has been changing {path} for {LOCK_SECONDS:.0f} s.") from None
+            time.sleep(LOCK_PAUSE_SECONDS)
+
+
+def _sync(folder: Path) -> None:
+    """Names in a folder survive a power cut once it is synced."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return (home / FILE).read_text()
-    except FileNotFoundError:
-        raise KeyMissing(f"There is no keyring at {home / FILE}: run `dispenser init`.") from None
-
-
-def create(home: Path) -> bool:
-    """Write a new keyring, readable by its owner alone, unless there is one. True: it was written."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        handle = os.open(home / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    with os.fdopen(handle, "w") as file:
-        json.dump(keyring.generate(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    return True
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -14,7 +14,8 @@ from dispenser.catalogue_view import CatalogueView
 from dispenser.dispense import Dispenser
 from dispenser.polling import polled
 from dispenser.revocation_view import RevocationView
-from dispenser.wiring import keyfile
+from dispenser.wiring.keyring_source import KeyringSource
+from dispenser.wiring.keyring_view import KeyringView, followed
 from shared.adapters.amqp_bus import AmqpBus
 from shared.adapters.audit_journal import FileAuditJournal
 from shared.adapters.memory_bus import MemoryBus
@@ -48,21 +49,26 @@ class World:
 
 @asynccontextmanager
 async def world(settings: Settings, role: str) -> AsyncIterator[World]:
-    """Open every adapter; none connects before its first use. Raises: KeyMissing, ConfigurationError."""
+    """Open every adapter; none connects before its first use.
+
+    Raises: KeyMissing, KeyProviderFailed, ConfigurationError.
+    """
+    keyring = KeyringView(KeyringSource(settings), utc_now)
     name = process_name(role)
     store = SqlStore.open(settings.database_url)
     cache = _cache(settings)
     bus = _bus(settings, name)
     try:
-        yield World(
-            settings=settings,
-            keys=keyfile.load(settings.home, os.environ),
-            store=store,
-            bus=bus,
-            cache=cache,
-            clock=utc_now,
-            name=name,
-        )
+        async with followed(keyring) as keys:
+            yield World(
+                settings=settings,
+                keys=keys,
+                store=store,
+                bus=bus,
+                cache=cache,
+                clock=utc_now,
+                name=name,
+            )
     finally:
         await bus.close()
         await cache.close()

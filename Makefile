@@ -35,9 +35,9 @@ lint: $(VENV)/.test  ## style, types and layers alone
 	@$(BIN)/lint-imports
 
 soak: $(VENV)/.test  ## for hours: tests that take minutes, KILLS=10000, then SEEDS=100000 runs of the simulation
-	@$(PYTEST) -q -m slow
-	@DISPENSER_TEST_KILLS=$(KILLS) $(BIN)/pytest -q -s tests/acceptance/test_kill_loop.py
-	@SIMULATION_SEEDS=$(SEEDS) $(PYTEST) -q --maxfail=3 tests/simulation/test_simulation.py
+	@$(PYTEST) -q -o timeout=0 -m slow
+	@DISPENSER_TEST_KILLS=$(KILLS) $(BIN)/pytest -q -s -o timeout=0 tests/acceptance/test_kill_loop.py
+	@SIMULATION_SEEDS=$(SEEDS) $(PYTEST) -q -o timeout=0 --maxfail=3 tests/simulation/test_simulation.py
 
 replay: $(VENV)/.test  ## one run of the simulation, with all that happens in it: SEED=42
 	@PYTHONPATH=.:tests $(BIN)/python -m simulation $(SEED)

@@ -7,7 +7,7 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import column, create_engine, select, table, text
+from sqlalchemy import column, create_engine, event, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.adapters.sql.engine import (
@@ -17,6 +17,7 @@ from shared.adapters.sql.engine import (
     readable_setup,
     translated_errors,
 )
+from shared.adapters.sql.sqlite_file import write_ahead
 from shared.errors import StoreNotMigrated
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
@@ -34,6 +35,8 @@ def migrate(database_url: str) -> None:
     with readable_setup():
         engine = create_engine(url, **engine_arguments(url)).execution_options(writing=True)
     prepare(engine)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", write_ahead)
     config = _config()
     try:
         with translated_errors(), engine.begin() as connection:

@@ -1,10 +1,15 @@
 import asyncio
 import sqlite3
-from typing import Any
+import time
+from typing import Any, Final
 
 import aiosqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
+
+#: Seconds that a switch of the journal's mode may wait for others, and between two tries.
+_SWITCH_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.005
 
 
 async def open_file(path: str, **options: Any) -> aiosqlite.Connection:
@@ -23,9 +28,28 @@ async def open_file(path: str, **options: Any) -> aiosqlite.Connection:
 
 
 def make_durable(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    """What is committed survives a power cut, and readers do not wait for the writer."""
+    """What is committed survives a power cut."""
     connection.isolation_level = None  # BEGIN is ours: the driver's would come too late, and never IMMEDIATE
     cursor = connection.cursor()
-    for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    for setting in ("synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {setting}")
+    cursor.close()
+
+
+def write_ahead(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    """Readers do not wait for the writer: the file keeps this mode for good.
+
+    SQLite may refuse one of two that switch at once instead of letting it wait: that one asks again.
+    """
+    giving_up = time.monotonic() + _SWITCH_SECONDS
+    cursor = connection.cursor()
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > giving_up:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            break
     cursor.close()

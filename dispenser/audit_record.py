@@ -50,7 +50,7 @@ def of_refusal(
 ) -> AuditRecord:
     """The record of a request whose sender is not who it has to be. Whoever presents another's vault token
     is named by the broker, in the reason; the token's own agent is whom it was stolen from."""
-    sender = "nobody" if broker_user is None else repr(broker_user)
+    known = "" if broker_user is None else f" RabbitMQ knows the sender as {broker_user!r}."
     return AuditRecord(
         writer="",
         sequence=0,
@@ -62,7 +62,7 @@ def of_refusal(
         owner=identity.owner if identity else "",
         request_id=request_id,
         door=door,
-        reason=f"{reason} RabbitMQ knows the sender as {sender}.",
+        reason=f"{reason}{known}",
     )
 
 

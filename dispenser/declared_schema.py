@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dispenser.declared_document import Path
-from shared.model import BodyFormat, ClientAuth, Effect, ExpiryUnit, GrantKind, OnReuse, RefusalKind
+from shared.model import BodyFormat, ClientAuth, Effect, ExpiryUnit, GrantKind, OnReuse, Proof, RefusalKind
 
 _LITERAL: Final = (
     "a secret is not written here: put it into the environment or a file and name it here, "
@@ -174,6 +174,7 @@ class WrittenAgent(Written):
     """`shared.model.Agent`."""
 
     description: Annotated[str, Strict()] | None = None
+    proof: Proof | None = None
 
 
 class WrittenPolicy(Written):

@@ -20,7 +20,7 @@ from dispenser.refresh_wait import RefreshWait
 from dispenser.revocation import revoked
 from dispenser.revocation_view import RevocationView
 from dispenser.sender import speaks_for
-from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, InvalidVaultToken, mint, renewed
+from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, InvalidVaultToken, mint, renewed, sufficient
 from shared.errors import (
     AuditUnavailable,
     BusUnavailable,
@@ -37,6 +37,7 @@ from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 UNSURE = "The vault cannot reach its database, and without it this cannot be answered safely."
 UNHEARD = "The vault cannot reach the broker to ask for a refresh."
 UNAUDITED = "The vault cannot write its audit journal, and no token leaves unaudited."
+UNBOUND = "This agent's vault tokens are bound to a key, and this one is not: get one that is."
 UNPROVEN = "The vault token is bound to its agent's key, and this request does not prove to hold it."
 REVOKED = "The vault token was revoked."
 log = structlog.get_logger()
@@ -72,7 +73,9 @@ class Dispenser:
         self._lookup = Lookup(cache, store.grants, keys, clock)
         self._wait = RefreshWait(bus, cache, store.grants, clock)
 
-    async def authenticate(self, vault_token: str, *, proven: str | None = None) -> Identity | Reply:
+    async def authenticate(
+        self, vault_token: str, *, door: str, proven: str | None = None
+    ) -> Identity | Reply:
         """Whom a vault token speaks for, or the refusal. Revocation is checked with each call.
 
         `proven`: thumbprint of the key that the caller has just proven to hold; a bound token takes its own.
@@ -82,7 +85,7 @@ class Dispenser:
         except InvalidVaultToken as error:
             return replies.unauthenticated(str(error))
         if identity.key is not None and identity.key != proven:
-            return replies.unauthenticated(UNPROVEN)
+            return await self.refuse(UNPROVEN, door=door, identity=identity)
         return identity
 
     def vouched(self, broker_user: str, identity: Identity) -> bool:
@@ -93,8 +96,8 @@ class Dispenser:
         self,
         reason: str,
         *,
-        broker_user: str | None,
         door: str,
+        broker_user: str | None = None,
         identity: Identity | None = None,
         request_id: str = "",
     ) -> Reply:
@@ -150,6 +153,8 @@ class Dispenser:
             return replies.unauthenticated("The vault token's agent is not declared: `dispenser apply` it.")
         if agent.revoked_at is not None:
             return replies.unauthenticated("The agent was revoked.")
+        if not sufficient(identity, agent):
+            return replies.unauthenticated(UNBOUND)
         return None
 
     async def _looked_up(self, asked: Question) -> Reply:

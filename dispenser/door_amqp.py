@@ -51,7 +51,7 @@ class AmqpDoor:
         """Answer one message. It is always done with: a request that failed is asked again by its agent."""
         if not addressed_to_sender(delivery):
             log.warning("Request refused: its reply address is not its sender's", user=delivery.user_id)
-            await self._dispenser.refuse(MISADDRESSED, broker_user=delivery.user_id, door=DOOR)
+            await self._dispenser.refuse(MISADDRESSED, door=DOOR, broker_user=delivery.user_id or "nobody")
             return Ack()
         async for answers in self._replies(delivery):
             await self._send(delivery, answers)
@@ -78,11 +78,11 @@ class AmqpDoor:
             yield [(index, tasks[index].result()) for index in finished]
 
     async def _sender(self, request: Request, delivery: Delivery) -> Identity | Reply:
-        identity = await self._dispenser.authenticate(request.vault_token)
+        identity = await self._dispenser.authenticate(request.vault_token, door=DOOR)
         if isinstance(identity, Reply) or self._dispenser.vouched(str(delivery.user_id), identity):
             return identity
         return await self._dispenser.refuse(
-            STOLEN, broker_user=delivery.user_id, door=DOOR, identity=identity, request_id=request.id
+            STOLEN, door=DOOR, broker_user=delivery.user_id, identity=identity, request_id=request.id
         )
 
     async def _answer(

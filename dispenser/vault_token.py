@@ -18,7 +18,7 @@ from joserfc.jwk import KeySet, OKPKey
 
 from shared import topology
 from shared.keyring import Keyring
-from shared.model import AgentName, Owner, SessionId
+from shared.model import Agent, AgentName, Owner, Proof, SessionId
 
 #: RFC 9864 renames it `Ed25519`; RabbitMQ knows it by its older name only.
 ALGORITHM: Final = "EdDSA"
@@ -72,6 +72,11 @@ def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
     }
     key = OKPKey.import_key(private)
     return jwt.encode({"alg": ALGORITHM, "kid": key_id}, claims, key, algorithms=[ALGORITHM])
+
+
+def sufficient(identity: Identity, agent: Agent) -> bool:
+    """The token is bound to a key where its agent's have to be."""
+    return identity.key is not None or agent.proof is not Proof.REQUIRED
 
 
 def token_type(identity: Identity) -> str:

@@ -28,6 +28,11 @@ def heartbeat_key(refresher: str) -> str:
     return f"alive:{refresher}"
 
 
+def proof_key(digest: bytes) -> str:
+    """Where the mark lies that a proof of possession has been used."""
+    return f"proof:{digest.hex()}"
+
+
 def epoch_key(kind: RevocationKind, subject: str) -> str:
     """Where the moment lies up to which a subject's vault tokens are void."""
     return f"epoch:{kind.value}:{subject}"

@@ -180,12 +180,20 @@ class Service:
     audience: str | None = None
 
 
+class Proof(StrEnum):
+    """Whether an agent's vault tokens are bound to a key that it has to prove (RFC 7800)."""
+
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """A registered identity."""
 
     name: AgentName
     description: str = ""
+    proof: Proof = Proof.OPTIONAL
     revoked_at: datetime | None = None
 
 

@@ -17,7 +17,7 @@ from dispenser.cli.session import execute, opened
 from dispenser.revoke import revoke_agent, revoke_subject
 from dispenser.vault_token import LONGEST_TTL_SECONDS, Identity, mint
 from dispenser.wiring.world import new_id
-from shared.model import Agent, AgentName, Owner, RevocationKind, SessionId
+from shared.model import Agent, AgentName, Owner, Proof, RevocationKind, SessionId
 
 agent = typer.Typer(help="Agents and their vault tokens.", no_args_is_help=True)
 
@@ -31,7 +31,12 @@ def register(app: typer.Typer) -> None:
 def list_agents(*, as_json: AsJson = False) -> None:
     """List agents."""
     rows = [
-        {"agent": known.name, "description": known.description, "revoked_at": known.revoked_at}
+        {
+            "agent": known.name,
+            "description": known.description,
+            "proof": known.proof,
+            "revoked_at": known.revoked_at,
+        }
         for known in execute(_agents())
     ]
     listing(rows, as_json=as_json, empty="No agent is declared: `dispenser apply FILE.yaml`.")
@@ -103,6 +108,8 @@ async def _minted(
             raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
         if known.revoked_at is not None:
             raise Refused(f"{name} was revoked: `dispenser agent restore {name}` lets it have tokens again.")
+        if known.proof is Proof.REQUIRED and key is None:
+            raise Refused(f"{name} has to prove a key: `dispenser agent key FILE` makes one, --key names it.")
         now = at.clock()
         identity = Identity(
             agent=name,

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from dispenser.agent_key import thumbprint
 from dispenser.client import credential
 from dispenser.client.credential import Credential
 from dispenser.client.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _KINDS: Final[Mapping[str, Literal["amqp", "http"]]] = {
     "amqp": "amqp",
@@ -29,11 +29,11 @@ class Door:
     url: str = field(repr=False)
     credential: Credential
     #: The key that the vault token is bound to, where it is.
-    key: Ed25519PrivateKey | None = field(default=None, repr=False)
+    key: "Ed25519PrivateKey | None" = field(default=None, repr=False)
 
 
 def configured(
-    url: str | None, token: str | None, environment: Mapping[str, str], key: Ed25519PrivateKey | None = None
+    url: str | None, token: str | None, environment: Mapping[str, str], key: "Ed25519PrivateKey | None" = None
 ) -> Door:
     """The door in arguments, or else in VAULT_URL and VAULT_AGENT_TOKEN. Raises: Misconfigured."""
     url = (url or environment.get("VAULT_URL", "")).strip()
@@ -57,11 +57,15 @@ def _url_mistake(url: str) -> str | None:
     return None if valid else "VAULT_URL is not an address that begins with amqp(s):// or http(s)://."
 
 
-def _key_mistake(held: Credential, key: Ed25519PrivateKey | None) -> str | None:
-    if held.key == (None if key is None else thumbprint(key.public_key())):
-        return None
+def _key_mistake(held: Credential, key: "Ed25519PrivateKey | None") -> str | None:
     if key is None:
+        if held.key is None:
+            return None
         return "VAULT_AGENT_KEY is not set: the vault token is bound to a key; name the file that holds it."
+    from dispenser.agent_key import thumbprint  # noqa: PLC0415 - loads cryptography
+
+    if held.key == thumbprint(key.public_key()):
+        return None
     return "VAULT_AGENT_KEY is not the key that the vault token is bound to; `agent token --key` binds."
 
 

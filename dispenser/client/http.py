@@ -2,12 +2,14 @@
 
 import asyncio
 import math
+import secrets
+import time
 from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 
-from dispenser.client import http_reply
+from dispenser.client import dpop, http_reply
 from dispenser.client.credential import Credential
 from dispenser.client.door import Door
 from dispenser.client.errors import VaultError, VaultUnreachable
@@ -25,6 +27,7 @@ class HttpTransport:
     def __init__(self, door: Door) -> None:
         self._url = door.url
         self._credential = door.credential
+        self._key = door.key
         self._http: httpx.AsyncClient
 
     async def open(self) -> None:
@@ -42,7 +45,7 @@ class HttpTransport:
         return None
 
     async def ask(self, call: Call, *, deadline: float) -> Reply:
-        request = self._request(call, wait_seconds=deadline - asyncio.get_running_loop().time())
+        request = self._proven(self._request(call, wait_seconds=deadline - asyncio.get_running_loop().time()))
         try:
             response = await self._http.send(request)
         except httpx.TransportError as error:
@@ -68,13 +71,26 @@ class HttpTransport:
             case RenewCall():
                 return self._http.build_request("POST", "/v1/token", data=self._exchange())
 
+    def _proven(self, request: httpx.Request) -> httpx.Request:
+        """The request with a proof of the key that the vault token is bound to, where it is."""
+        if self._key is not None:
+            request.headers["DPoP"] = dpop.proof(
+                self._key,
+                method=request.method,
+                url=str(request.url),
+                token=self._credential.text,
+                proof_id=secrets.token_urlsafe(16),
+                now=time.time(),
+            )
+        return request
+
     def _path(self, service: str) -> str:
         return f"/v1/agents/{quote(self._credential.agent, safe='')}/credentials/{quote(service, safe='')}"
 
     def _headers(self, wait_seconds: float) -> dict[str, str]:
         """The vault token, and how long an answer is waited for (RFC 7240 §4.3)."""
         return {
-            "Authorization": f"Bearer {self._credential.text}",
+            "Authorization": f"{'DPoP' if self._key else 'Bearer'} {self._credential.text}",
             "Prefer": f"wait={max(1, math.ceil(wait_seconds))}",
         }
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from dispenser.client import door, key_file
+from dispenser.client import door
 from dispenser.client.asking import Asking
 from dispenser.client.errors import Closed
 from dispenser.client.holder import Holder
@@ -19,6 +19,7 @@ from dispenser.protocol import DEFAULT_DEADLINE_SECONDS, TokenCall
 
 if TYPE_CHECKING:
     import httpx
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 class Vault:
@@ -34,8 +35,7 @@ class Vault:
         self, url: str | None = None, token: str | None = None, *, key: str | os.PathLike[str] | None = None
     ) -> None:
         """Raises: Misconfigured, naming everything that is missing or wrong."""
-        file = key or os.environ.get("VAULT_AGENT_KEY")
-        self._door = door.configured(url, token, os.environ, key_file.read(file) if file else None)
+        self._door = door.configured(url, token, os.environ, _key(key or os.environ.get("VAULT_AGENT_KEY")))
         self._holder: Holder | None = None
         self._closing = AsyncExitStack()
 
@@ -106,6 +106,14 @@ class Vault:
         if self._holder is None:
             raise Closed(str(Closed.__doc__))
         return self._holder
+
+
+def _key(file: str | os.PathLike[str] | None) -> "Ed25519PrivateKey | None":
+    if not file:
+        return None
+    from dispenser.client import key_file  # noqa: PLC0415 - loads cryptography
+
+    return key_file.read(file)
 
 
 def _scopes(scopes: Iterable[str] | None) -> tuple[str, ...] | None:

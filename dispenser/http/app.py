@@ -28,6 +28,7 @@ from dispenser.http.problems import (
     of_mistakes,
     of_status,
 )
+from dispenser.http.replays import Replays
 from shared.errors import VaultError
 from shared.keyring import Keyring
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
@@ -86,6 +87,7 @@ def build_app(
         entropy=entropy,
         admins=Admins(store.admins),
         metrics=Metrics(),
+        replays=Replays(cache, clock),
     )
     for part in (credentials, grants, tokens, exchange, consent, callback, audit, health):
         app.include_router(part.router)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispenser.frame import MAX_INTEGER, MAX_SECONDS
 from dispenser.http.arguments import OwnerText, Prefer
 from dispenser.http.bodies import described, json_body
-from dispenser.http.callers import Caller
+from dispenser.http.callers import DOOR, Caller
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.preference import wait_seconds
 from dispenser.http.problems import Refused, documented, of_reply
@@ -19,7 +19,6 @@ from dispenser.protocol import Call, Code, RejectedCall, Reply, TokenCall
 from dispenser.vault_token import Identity
 from shared.model import Owner, ServiceName
 
-DOOR: Final = "http"
 REQUEST_ID_BYTES: Final = 16
 router = APIRouter(prefix="/v1/agents/{agent}/credentials", tags=["credentials"])
 

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from dispenser.dispense import Dispenser
 from dispenser.http.admins import Admins
 from dispenser.http.metrics import Metrics
+from dispenser.http.replays import Replays
 from shared.keyring import Keyring
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 from shared.settings import Settings
@@ -30,6 +31,7 @@ class Door:
     entropy: Entropy
     admins: Admins
     metrics: Metrics
+    replays: Replays
 
 
 def _of(request: Request) -> Door:

@@ -9,7 +9,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from dispenser.http.bodies import FORM_TYPE, form
+from dispenser.http.callers import DOOR, proof
 from dispenser.http.door import Door, TheDoor
+from dispenser.http.dpop import InvalidProof
 from dispenser.http.problems import STATUS, of_reply
 from dispenser.protocol import Code, RenewCall, Reply
 
@@ -72,7 +74,12 @@ async def renew(request: Request, door: TheDoor) -> Any:
     except ValueError as error:
         return _refusal("invalid_request", str(error))
     mistake = _mistake(fields)
-    return _refusal(*mistake) if mistake else _answer(await _renewed(door, fields["subject_token"]))
+    if mistake:
+        return _refusal(*mistake)
+    try:
+        return _answer(await _renewed(request, door, fields["subject_token"]))
+    except InvalidProof as error:
+        return _refusal("invalid_dpop_proof", str(error))
 
 
 def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
@@ -92,12 +99,13 @@ def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-async def _renewed(door: Door, vault_token: str) -> Reply:
-    identity = await door.dispenser.authenticate(vault_token)
+async def _renewed(request: Request, door: Door, vault_token: str) -> Reply:
+    proven = (await proof(request, door, vault_token)).key if "DPoP" in request.headers else None
+    identity = await door.dispenser.authenticate(vault_token, door=DOOR, proven=proven)
     if isinstance(identity, Reply):
         return identity
     return await door.dispenser.answer(
-        identity, RenewCall(), request_id=door.entropy(16).hex(), door="http", deadline_seconds=10.0
+        identity, RenewCall(), request_id=door.entropy(16).hex(), door=DOOR, deadline_seconds=10.0
     )
 
 

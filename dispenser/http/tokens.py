@@ -14,7 +14,14 @@ from dispenser.http.callers import AdminsOnly
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.problems import Problem, Refused, documented, of_code
 from dispenser.protocol import Code
-from dispenser.vault_token import DEFAULT_TTL_SECONDS, LONGEST_TTL_SECONDS, Identity, mint, token_type
+from dispenser.vault_token import (
+    DEFAULT_TTL_SECONDS,
+    LONGEST_TTL_SECONDS,
+    Identity,
+    mint,
+    sufficient,
+    token_type,
+)
 from shared.model import AgentName, AuditRecord, Owner, SessionId
 
 ID_BYTES: Final = 16
@@ -63,7 +70,7 @@ class VaultToken(BaseModel):
 async def issue(agent: AgentName, door: TheDoor, wanted: Annotated[Wanted, json_body(Wanted)]) -> VaultToken:
     """Make a vault token for one session of an agent, on behalf of one owner."""
     identity = _identity(door, agent, wanted)
-    await _require_live(door, agent)
+    await _require_good(door, identity)
     await door.journal.append(_record(identity))
     return VaultToken(
         token=mint(door.keys, identity, vault=door.settings.vault_name),
@@ -88,13 +95,16 @@ def _identity(door: Door, agent: AgentName, wanted: Wanted) -> Identity:
     )
 
 
-async def _require_live(door: Door, name: AgentName) -> None:
-    agent = (await door.store.catalogue.load()).agents.get(name)
+async def _require_good(door: Door, identity: Identity) -> None:
+    agent = (await door.store.catalogue.load()).agents.get(identity.agent)
     if agent is None:
         raise Refused(of_code(Code.NOT_FOUND, "There is no such agent: declare it with `dispenser apply`."))
     if agent.revoked_at is not None:
         detail = "This agent was revoked: nothing is made for it."
         raise Refused(Problem(status=HTTPStatus.CONFLICT, code="agent_revoked", detail=detail))
+    if not sufficient(identity, agent):
+        detail = "This agent has to prove a key: send its public one as `key`."
+        raise Refused(Problem(status=HTTPStatus.CONFLICT, code="key_required", detail=detail))
 
 
 def _record(identity: Identity) -> AuditRecord:

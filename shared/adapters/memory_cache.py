@@ -1,8 +1,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shared.ports import Clock
+
+_SWEPT_FROM: Final = 1024
 
 
 class MemoryCache:
@@ -11,6 +13,7 @@ class MemoryCache:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._held: dict[str, _Held] = {}
+        self._swept_at = _SWEPT_FROM
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         now = self._clock()
@@ -24,6 +27,8 @@ class MemoryCache:
             return False
         ends = None if ttl_seconds is None else now + timedelta(seconds=ttl_seconds)
         self._held[key] = _Held(version, value, ends)
+        if len(self._held) >= self._swept_at:
+            self._sweep(now)
         return True
 
     async def ping(self) -> None:
@@ -35,6 +40,11 @@ class MemoryCache:
     def flush(self) -> None:
         """Forget everything, as a cache may at any moment."""
         self._held.clear()
+
+    def _sweep(self, now: datetime) -> None:
+        """Drop what has ended and nobody asks for, each time that as much again has come."""
+        self._held = {key: held for key, held in self._held.items() if held.ends is None or held.ends > now}
+        self._swept_at = max(_SWEPT_FROM, 2 * len(self._held))
 
     def _live(self, key: str, now: datetime) -> "_Held | None":
         held = self._held.get(key)

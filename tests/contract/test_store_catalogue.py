@@ -15,6 +15,7 @@ from shared.model import (
     GrantKind,
     OnReuse,
     Policy,
+    Proof,
     Provider,
     ProviderName,
     Rotation,
@@ -32,7 +33,7 @@ PROVIDER = Provider(
     token_params={"audience": "api"},
 )
 SERVICE = Service(name=ServiceName("time-tracker"), provider=PROVIDER.name, scopes=("tasks:write",))
-AGENT = Agent(name=AgentName("tracker"), description="logs tasks")
+AGENT = Agent(name=AgentName("tracker"), description="logs tasks", proof=Proof.REQUIRED)
 POLICY = Policy(
     name="trackers", effect=Effect.ALLOW, agents=("tracker*",), scopes=("tasks:write",), not_before=NOW
 )

@@ -346,11 +346,11 @@ async def test_a_renewed_vault_token_speaks_for_the_same_session(desk: Desk) -> 
 
 async def test_a_vault_token_is_verified_and_garbage_refused(desk: Desk) -> None:
     lives = {"issued_at": desk.time, "expires_at": desk.time + timedelta(minutes=5)}
-    identity = await desk.dispenser.authenticate(a_vault_token(**lives))
+    identity = await desk.dispenser.authenticate(a_vault_token(**lives), door="test")
     assert not isinstance(identity, Reply)
     assert identity.agent == "tracker"
     desk.time += timedelta(minutes=6)
-    expired = await desk.dispenser.authenticate(a_vault_token(**lives))
+    expired = await desk.dispenser.authenticate(a_vault_token(**lives), door="test")
     assert isinstance(expired, Reply)
     assert expired.code is Code.UNAUTHENTICATED
 
@@ -360,10 +360,10 @@ async def test_a_bound_vault_token_is_good_where_its_own_key_is_proven_and_nowhe
         issued_at=desk.time, expires_at=desk.time + timedelta(minutes=5), key="the agent's key"
     )
     for proven in (None, "another key"):
-        refusal = await desk.dispenser.authenticate(bound, proven=proven)
+        refusal = await desk.dispenser.authenticate(bound, door="test", proven=proven)
         assert isinstance(refusal, Reply)
         assert refusal.code is Code.UNAUTHENTICATED
-    taken = await desk.dispenser.authenticate(bound, proven="the agent's key")
+    taken = await desk.dispenser.authenticate(bound, door="test", proven="the agent's key")
     assert not isinstance(taken, Reply)
     renewal = await desk.ask(RenewCall(), identity=taken)
     assert renewal.token_type == "DPoP"

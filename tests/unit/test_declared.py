@@ -47,7 +47,7 @@ providers:
 services:
   time-tracker: {provider: tracker-co, scopes: [tasks:write], audience: null}
 agents:
-  tracker: {description: "logs tasks"}
+  tracker: {description: "logs tasks", proof: required}
   idle:
 policies:
   - {name: trackers, effect: allow, agents: ["tracker*"], services: [time-tracker], owners: ["*"],
@@ -87,7 +87,7 @@ def test_every_field_reaches_its_noun() -> None:
             ),
         ),
         services=(Service(name="time-tracker", provider="tracker-co", scopes=("tasks:write",)),),
-        agents=(Agent(name="tracker", description="logs tasks"), Agent(name="idle")),
+        agents=(Agent(name="tracker", description="logs tasks", proof="required"), Agent(name="idle")),
         policies=(
             Policy(
                 name="trackers",
@@ -227,7 +227,7 @@ providers:
 services:
   a: {provider: tracker-c, scopes: a b}
 agents:
-  x.y: {descripton: dots}
+  x.y: {descripton: dots, proof: requird}
 policies:
   - {name: p, effect: allw, agents: [], max_ttl_seconds: 1.5}
 polices: []
@@ -255,6 +255,7 @@ polices: []
             "catalogue; did you mean tracker-co?"
         ),
         "a.yaml:10: agents.x.y: an agent's name has letters, digits, '_' and '-' only",
+        "a.yaml:10: agents.x.y.proof: one of optional, required; did you mean required?",
         "a.yaml:10: agents.x.y.descripton: unknown field; did you mean description?",
         "a.yaml:12: policies[0].effect: one of allow, deny; did you mean allow?",
         "a.yaml:12: policies[0].agents: must not be empty",

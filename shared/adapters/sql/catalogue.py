@@ -101,7 +101,7 @@ def _service_row(service: Service) -> dict[str, Any]:
 
 def _agent_row(agent: Agent) -> dict[str, Any]:
     # Without `revoked_at`: declaring an agent again does not restore it.
-    return {"name": agent.name, "description": agent.description}
+    return {"name": agent.name, "description": agent.description, "proof": agent.proof}
 
 
 def _policy_row(policy: Policy) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from shared.adapters.sql.columns import ForeignText, Names, UtcDateTime, Word
 from shared.messages import EventType
-from shared.model import REFRESHABLE, EnrolmentState, GrantState, RevocationKind
+from shared.model import REFRESHABLE, EnrolmentState, GrantState, Proof, RevocationKind
 
 #: Constraints get names by rule, so that a migration can speak of them.
 metadata = MetaData(
@@ -63,6 +63,7 @@ agents = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("description", Text, nullable=False),
+    Column("proof", Word(Proof), nullable=False, server_default=Proof.OPTIONAL.value),
     Column("revoked_at", UtcDateTime),
     Column("declared_at", UtcDateTime, nullable=False),
 )

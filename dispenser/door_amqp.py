@@ -6,13 +6,13 @@ from typing import Final
 
 import structlog
 
-from dispenser import replies
+from dispenser import replies, sealed_frame, sealed_session
 from dispenser.dispense import Dispenser
+from dispenser.opening import Opening
+from dispenser.place import Place
 from dispenser.protocol import (
     DEFAULT_DEADLINE_SECONDS,
-    MAX_CALLS,
     Call,
-    Code,
     MalformedFrame,
     RenewCall,
     Reply,
@@ -20,10 +20,14 @@ from dispenser.protocol import (
     decode_request,
     encode_replies,
 )
+from dispenser.sealed_frame import Kind, Refused
+from dispenser.sealed_session import Unopened
 from dispenser.sender import addressed_to_sender
+from dispenser.sessions import Sessions, UnknownKey
+from dispenser.ticket import UnknownTicket
 from dispenser.vault_token import Identity
 from shared import topology
-from shared.ports import Ack, Bus, Delivery, Settlement
+from shared.ports import Ack, Bus, Clock, Delivery, Settlement
 
 DOOR: Final = "amqp"
 #: Requests answered at once by one process.
@@ -33,15 +37,23 @@ REPLY_LIFE_SECONDS: Final = 30.0
 DEFECT: Final = "The vault has a fault of its own; its log says more."
 MISADDRESSED: Final = "The reply address is not one of the sender's own, so there is none to answer."
 STOLEN: Final = "The vault token is another agent's than the one that RabbitMQ knows the sender as."
+ALTERED: Final = "The request was altered on its way, or made for another place or session."
+UNTIMELY: Final = "The request is not of now: it was repeated by somebody, or the agent's clock is wrong."
+#: What of the refusals is no everyday matter: somebody has tampered with a message.
+_SUSPICIOUS: Final = frozenset({Refused.WRONG_ID, Refused.UNOPENED})
 log = structlog.get_logger()
 
 
 class AmqpDoor:
     """Serves the RPC queue."""
 
-    def __init__(self, bus: Bus, dispenser: Dispenser) -> None:
+    def __init__(self, bus: Bus, dispenser: Dispenser, sessions: Sessions, clock: Clock, vhost: str) -> None:
+        """`vhost`: the virtual host that the bus is in."""
         self._bus = bus
         self._dispenser = dispenser
+        self._sessions = sessions
+        self._clock = clock
+        self._vhost = vhost
 
     async def open(self) -> None:
         """Take requests from now on, on this and every later connection."""
@@ -53,37 +65,80 @@ class AmqpDoor:
             log.warning("Request refused: its reply address is not its sender's", user=delivery.user_id)
             await self._dispenser.refuse(MISADDRESSED, door=DOOR, broker_user=delivery.user_id or "nobody")
             return Ack()
-        async for answers in self._replies(delivery):
-            await self._send(delivery, answers)
+        try:
+            await self._received(delivery)
+        except MalformedFrame:
+            await self._turn_away(delivery, Refused.MALFORMED)
+        except UnknownKey:
+            await self._turn_away(delivery, Refused.UNKNOWN_KEY)
+        except UnknownTicket:
+            await self._turn_away(delivery, Refused.UNKNOWN_TICKET)
+        except Unopened:
+            await self._turn_away(delivery, Refused.UNOPENED)
         return Ack()
 
-    async def _replies(self, delivery: Delivery) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
-        try:
-            request = decode_request(delivery.body)
-        except MalformedFrame as error:
-            refusal = Reply(code=Code.INVALID_REQUEST, reason=str(error))
-            # Nobody can tell how many calls it holds: the refusal is for each it may hold.
-            yield [(index, refusal) for index in range(MAX_CALLS)]
-            return
-        identity = await self._sender(request, delivery)
+    async def _received(self, delivery: Delivery) -> None:
+        kind = sealed_frame.kind(delivery.body)
+        if delivery.correlation_id != sealed_frame.identifier(delivery.body):
+            await self._turn_away(delivery, Refused.WRONG_ID)
+        elif kind is Kind.KEYSET_REQUEST:
+            await self._send(delivery, self._sessions.keyset())
+        elif kind is Kind.OPENING:
+            await self._open(delivery)
+        elif kind is Kind.REQUEST:
+            await self._ask(delivery)
+        else:
+            raise MalformedFrame("This kind of message is a dispenser's to send.")
+
+    async def _open(self, delivery: Delivery) -> None:
+        shown, proven = self._sessions.shown(delivery.body, self._place(delivery))
+        identity = await self._known(delivery, shown, proven)
         if isinstance(identity, Reply):
-            yield [(index, identity) for index in range(len(request.calls))]
+            await self._send(delivery, self._sessions.refused(delivery.body, shown, identity))
+        else:
+            await self._send(delivery, self._sessions.opened(delivery.body, shown, identity))
+
+    async def _known(self, delivery: Delivery, shown: Opening, proven: str | None) -> Identity | Reply:
+        if not self._timely(shown.sent_at):
+            return await self._refuse(delivery, UNTIMELY, None)
+        identity = await self._dispenser.authenticate(shown.vault_token, proven=proven)
+        if isinstance(identity, Reply):
+            return identity
+        return await self._vouched(delivery, identity) or identity
+
+    async def _ask(self, delivery: Delivery) -> None:
+        frame = sealed_frame.read_request(delivery.body)
+        session = self._sessions.of(frame.ticket)
+        request = decode_request(session.sealed.open_request(frame, self._place(delivery)))
+        async for answers in self._replies(delivery, session.identity, request):
+            for plain in _frames(answers):
+                asked = str(delivery.correlation_id)
+                await self._send(delivery, self._sessions.sealed_replies(session, asked, plain))
+
+    async def _replies(
+        self, delivery: Delivery, identity: Identity, request: Request
+    ) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
+        refusal = await self._refusal(delivery, identity, request)
+        if refusal is not None:
+            yield [(index, refusal) for index in range(len(request.calls))]
             return
         deadline_seconds = _deadline_seconds(request, delivery)
         tasks = [
-            asyncio.create_task(self._answer(identity, call, request.id, deadline_seconds))
+            asyncio.create_task(self._answer(identity, call, str(delivery.correlation_id), deadline_seconds))
             for call in request.calls
         ]
         async for finished in _as_they_finish(tasks):
             yield [(index, tasks[index].result()) for index in finished]
 
-    async def _sender(self, request: Request, delivery: Delivery) -> Identity | Reply:
-        identity = await self._dispenser.authenticate(request.vault_token, door=DOOR)
-        if isinstance(identity, Reply) or self._dispenser.vouched(str(delivery.user_id), identity):
-            return identity
-        return await self._dispenser.refuse(
-            STOLEN, door=DOOR, broker_user=delivery.user_id, identity=identity, request_id=request.id
-        )
+    async def _refusal(self, delivery: Delivery, identity: Identity, request: Request) -> Reply | None:
+        if not self._timely(request.sent_at):
+            return await self._refuse(delivery, UNTIMELY, identity)
+        return await self._vouched(delivery, identity)
+
+    async def _vouched(self, delivery: Delivery, identity: Identity) -> Reply | None:
+        if self._dispenser.vouched(str(delivery.user_id), identity):
+            return None
+        return await self._refuse(delivery, STOLEN, identity)
 
     async def _answer(
         self, identity: Identity, call: Call, request_id: str, deadline_seconds: float
@@ -97,14 +152,38 @@ class AmqpDoor:
             log.exception("A request met a defect", kind=type(error).__name__)
             return replies.overloaded(call.service if not isinstance(call, RenewCall) else "", DEFECT)
 
-    async def _send(self, delivery: Delivery, answers: Sequence[tuple[int, Reply]]) -> None:
-        for body in _bodies(answers):
-            await self._bus.reply(
-                str(delivery.reply_to), str(delivery.correlation_id), body, REPLY_LIFE_SECONDS
-            )
+    async def _turn_away(self, delivery: Delivery, refused: Refused) -> None:
+        """Tell, unsealed, why a message was not opened."""
+        log.info("A message was not opened", why=refused.value, user=delivery.user_id)
+        if refused in _SUSPICIOUS:
+            await self._refuse(delivery, ALTERED, None)
+        await self._send(delivery, sealed_frame.refusal(refused))
+
+    async def _refuse(self, delivery: Delivery, reason: str, identity: Identity | None) -> Reply:
+        return await self._dispenser.refuse(
+            reason,
+            broker_user=delivery.user_id,
+            door=DOOR,
+            identity=identity,
+            request_id=str(delivery.correlation_id),
+        )
+
+    async def _send(self, delivery: Delivery, body: bytes) -> None:
+        await self._bus.reply(str(delivery.reply_to), str(delivery.correlation_id), body, REPLY_LIFE_SECONDS)
+
+    def _timely(self, sent_at: float) -> bool:
+        return sealed_session.timely(sent_at, self._clock().timestamp())
+
+    def _place(self, delivery: Delivery) -> Place:
+        return Place(
+            vhost=self._vhost,
+            queue=topology.RPC_QUEUE,
+            user=str(delivery.user_id),
+            reply_to=str(delivery.reply_to),
+        )
 
 
-def _bodies(answers: Sequence[tuple[int, Reply]]) -> Iterator[bytes]:
+def _frames(answers: Sequence[tuple[int, Reply]]) -> Iterator[bytes]:
     """As few frames as the answers fit into."""
     try:
         yield encode_replies(answers)
@@ -112,8 +191,8 @@ def _bodies(answers: Sequence[tuple[int, Reply]]) -> Iterator[bytes]:
         if len(answers) == 1:
             raise
         middle = len(answers) // 2
-        yield from _bodies(answers[:middle])
-        yield from _bodies(answers[middle:])
+        yield from _frames(answers[:middle])
+        yield from _frames(answers[middle:])
 
 
 async def _as_they_finish(tasks: Sequence[asyncio.Task[Reply]]) -> AsyncIterator[list[int]]:

@@ -27,8 +27,8 @@ class MalformedFrame(ValueError):
     """A body that is not a frame of this protocol."""
 
 
-def read(body: bytes, *, max_bytes: int) -> Fields:
-    """The map in a body. Raises: MalformedFrame."""
+def read(body: bytes, *, max_bytes: int, max_octets: int = 0) -> Fields:
+    """The map in a body, in which binary fields are `max_octets` long at most. Raises: MalformedFrame."""
     if len(body) > max_bytes:
         raise MalformedFrame(f"A frame is at most {max_bytes} bytes long.")
     try:
@@ -37,7 +37,7 @@ def read(body: bytes, *, max_bytes: int) -> Fields:
             object_pairs_hook=_unique,
             ext_hook=_no_extension,
             max_str_len=max_bytes,
-            max_bin_len=0,
+            max_bin_len=max_octets,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_FIELDS,
             max_ext_len=0,

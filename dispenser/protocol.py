@@ -1,8 +1,8 @@
 """What agents and dispensers say to each other: msgpack frames with hard limits, the same at both ends.
 
-A *request* is one message with one vault token and up to 64 calls. Its *replies* come in one or more
-messages, each a list of pairs of a call's index and its reply, so that a call which has to wait holds up
-no other.
+A *request* is one message with up to 64 calls. Its *replies* come in one or more messages, each a list of
+pairs of a call's index and its reply, so that a call which has to wait holds up no other. Both travel sealed
+in an agent's session (`dispenser.sealed_frame`), and never otherwise.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,9 +19,11 @@ VERSION: Final = 1
 #: Where requests go.
 RPC_EXCHANGE: Final = "vault.rpc"
 RPC_KEY: Final = "token.get"
+#: What is behind that key.
+RPC_QUEUE: Final = "vault.rpc.token"
 #: A reply queue's name begins with it; the broker's user, a dot and 128 random bits in hexadecimal follow.
 REPLY_PREFIX: Final = "vault.reply."
-CONTENT_TYPE: Final = "application/msgpack"
+CONTENT_TYPE: Final = "application/octet-stream"
 MAX_BODY_BYTES: Final = 16 * 1024
 MAX_CALLS: Final = 64
 #: One reply with a long token stays under it; a reply frame of many calls is split.
@@ -88,10 +90,9 @@ Call = TokenCall | RejectedCall | RenewCall
 class Request:
     """One message from an agent."""
 
-    vault_token: str = field(repr=False)
     calls: tuple[Call, ...]
-    #: Same id, same request: for the audit, and so that a repetition is recognized.
-    id: str
+    #: By the agent's clock, in seconds since the epoch.
+    sent_at: float
     #: Seconds from sending within which an answer is of use.
     deadline_seconds: float = DEFAULT_DEADLINE_SECONDS
 
@@ -124,7 +125,7 @@ _OPERATIONS: Final[Mapping[type[Call], str]] = {
     RenewCall: "renew",
 }
 _CODES: Final = frozenset(code.value for code in Code)
-_REQUEST_FIELDS: Final = frozenset({"v", "id", "token", "deadline", "calls"})
+_REQUEST_FIELDS: Final = frozenset({"v", "sent_at", "deadline", "calls"})
 _CALL_FIELDS: Final = {
     operation: frozenset({"op", *kind.__dataclass_fields__}) for kind, operation in _OPERATIONS.items()
 }
@@ -134,8 +135,7 @@ def encode_request(request: Request) -> bytes:
     """Raises: MalformedFrame when `decode_request` would refuse it."""
     fields = {
         "v": VERSION,
-        "id": request.id,
-        "token": request.vault_token,
+        "sent_at": request.sent_at,
         "deadline": request.deadline_seconds,
         "calls": [_call_fields(call) for call in request.calls],
     }
@@ -155,8 +155,7 @@ def decode_request(body: bytes) -> Request:
     if not 0 < len(calls) <= MAX_CALLS:
         raise MalformedFrame(f"A request holds 1 to {MAX_CALLS} calls.")
     return Request(
-        id=frame.text(fields, "id"),
-        vault_token=frame.text(fields, "token"),
+        sent_at=frame.instant(fields, "sent_at"),
         deadline_seconds=frame.seconds(fields, "deadline"),
         calls=tuple(_decoded_call(call) for call in calls),
     )

@@ -41,6 +41,7 @@ class AmqpTransport:
     def __init__(self, door: Door) -> None:
         self._url = door.url
         self._credential = door.credential
+        self._key = door.key
         self._tasks = Tasks()
         self._link: asyncio.Future[Link]
         self._trouble: VaultError = VaultUnreachable("It has not answered yet.")
@@ -81,7 +82,7 @@ class AmqpTransport:
         """Seconds for which a link was up, when it is down again."""
         clock = asyncio.get_running_loop().time
         try:
-            link = await amqp_link.opened(login(self._url, self._credential), self._credential)
+            link = await amqp_link.opened(login(self._url, self._credential), self._credential, self._key)
         except CONNECTION_EXCEPTIONS as error:
             self._failed(error)
             return 0.0

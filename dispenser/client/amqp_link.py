@@ -1,25 +1,30 @@
-"""One connection to RabbitMQ: its channel, its reply queue, and the requests that wait for answers on it."""
+"""One connection to RabbitMQ: its session with the dispensers, and what waits for answers on it."""
 
 import asyncio
 import contextlib
 import logging
-import secrets
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import aio_pika
-from aio_pika.abc import AbstractConnection, AbstractExchange, AbstractIncomingMessage
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError, PublishError
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dispenser import protocol
+from dispenser import protocol, sealed_frame
 from dispenser.client import batch
 from dispenser.client.amqp_login import Login
+from dispenser.client.amqp_post import LOST, Post
+from dispenser.client.amqp_session import HeldSession, Sessions
 from dispenser.client.credential import Credential
-from dispenser.client.errors import InvalidRequest, Overloaded, Unroutable, VaultError, VaultUnreachable
+from dispenser.client.errors import InvalidRequest, VaultError, VaultUnreachable
 from dispenser.client.tasks import Tasks
 from dispenser.protocol import Call, MalformedFrame, Reply, Request
+from dispenser.sealed_frame import Kind, Refused
+from dispenser.sealed_session import Unopened
 
 OPENING_SECONDS: Final = 10.0
 CLOSING_SECONDS: Final = 2.0
@@ -36,37 +41,37 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    correlation_id: str
-    body: bytes = field(repr=False)
-    expiration_seconds: float
+    plain: bytes = field(repr=False)
     waiting: Sequence[_Waiting]
+    #: Once more, in a new session: the dispensers did not know the first.
+    again: bool = False
+
+    def fail(self, error: VaultError) -> None:
+        _fail(self.waiting, error)
 
 
 class Link:
     """Lives until its connection is lost; then all that waits on it fails, to be asked again on another."""
 
-    def __init__(self, connection: AbstractConnection, login: Login, credential: Credential) -> None:
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        login: Login,
+        credential: Credential,
+        key: Ed25519PrivateKey | None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._login = login
-        self._credential = credential
-        self._exchange: AbstractExchange
-        # Not to be guessed by other agents, and never the same twice: a late answer finds nobody.
-        self._reply_queue = f"{protocol.REPLY_PREFIX}{login.user}.{secrets.token_hex(16)}"
-        self._outbox: list[_Waiting] = []
-        #: By correlation id, then by the call's index.
-        self._requests: dict[str, dict[int, asyncio.Future[Reply]]] = {}
         self._tasks = Tasks()
-        self.lost = asyncio.Event()
+        self._post = Post(connection, login)
+        self._sessions = Sessions(self._post, credential, key, self._tasks)
+        self._outbox: list[_Waiting] = []
+        self.lost = self._post.lost
 
     async def prepare(self) -> None:
-        """Declares what is this connection's alone; the rest was declared by `dispenser init`."""
-        self._connection.close_callbacks.add(self._on_lost)
-        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        channel.close_callbacks.add(self._on_lost)
-        self._exchange = await channel.get_exchange(protocol.RPC_EXCHANGE)
-        queue = await channel.declare_queue(self._reply_queue, exclusive=True, auto_delete=True)
-        await queue.consume(self._on_message, no_ack=True)
+        """Makes it ready to be asked."""
+        await self._post.prepare()
 
     def ask(self, call: Call, *, deadline: float) -> asyncio.Future[Reply]:
         """The reply to come. Calls of one tick of the event loop travel together.
@@ -74,7 +79,7 @@ class Link:
         Raises: InvalidRequest, VaultUnreachable when the link is already lost.
         """
         if self.lost.is_set():
-            raise VaultUnreachable("The connection to RabbitMQ was lost.")
+            raise VaultUnreachable(LOST)
         waiting = _Waiting(call, deadline, self._loop.create_future())
         self._check(waiting)
         if not self._outbox:
@@ -84,7 +89,7 @@ class Link:
 
     async def adopt(self, credential: Credential) -> None:
         """Goes on with a renewed vault token, which may be RabbitMQ's password too."""
-        self._credential = credential
+        self._sessions.adopt(credential)
         if not self._login.by_vault_token:
             return
         # A broker that refuses it closes the connection, and the next one logs in with the new token.
@@ -93,8 +98,9 @@ class Link:
 
     async def close(self) -> None:
         """Fails what still waits."""
-        self._on_lost()
+        self._post.lose()
         await self._tasks.cancel()
+        _fail(self._outbox, VaultUnreachable(LOST))
         with contextlib.suppress(*CONNECTION_EXCEPTIONS):
             await asyncio.wait_for(self._connection.close(), CLOSING_SECONDS)
 
@@ -109,99 +115,119 @@ class Link:
         outbox = [waiting for waiting in self._outbox if not waiting.reply.done()]
         self._outbox = []
         for message in batch.messages(outbox, self._message):
-            self._tasks.start(self._send(message))
+            self._start(message)
+
+    def _start(self, message: _Message) -> None:
+        sending = self._tasks.start(self._send(message))
+        # One that is cancelled before it began could not tell so itself.
+        sending.add_done_callback(
+            lambda ended: message.fail(VaultUnreachable(LOST)) if ended.cancelled() else None
+        )
 
     def _message(self, waiting: Sequence[_Waiting]) -> _Message:
-        correlation_id = secrets.token_hex(16)
-        left_seconds = max(0.001, max(each.deadline for each in waiting) - self._loop.time())
         request = Request(
-            id=correlation_id,
-            vault_token=self._credential.text,
             calls=tuple(each.call for each in waiting),
-            deadline_seconds=left_seconds,
+            sent_at=time.time(),
+            deadline_seconds=self._left_seconds(waiting),
         )
-        return _Message(correlation_id, protocol.encode_request(request), left_seconds, waiting)
+        return _Message(protocol.encode_request(request), waiting)
+
+    def _left_seconds(self, waiting: Sequence[_Waiting]) -> float:
+        return max(0.001, max(each.deadline for each in waiting) - self._loop.time())
 
     async def _send(self, message: _Message) -> None:
-        self._expect(message)
         try:
-            # Without a timeout: it would leave a confirmation behind that nobody expects.
-            await self._exchange.publish(self._amqp_message(message), protocol.RPC_KEY, mandatory=True)
-        except PublishError:
-            # Not chained: the exception holds the message.
-            error: VaultError = Unroutable(str(Unroutable.__doc__))
-        except DeliveryError:
-            error = Overloaded("RabbitMQ refused the request: the dispensers' queue is full.")
-        except CONNECTION_EXCEPTIONS:
-            error = VaultUnreachable("The connection to RabbitMQ was lost while a request was sent.")
+            session = await self._sessions.current()
+            body = self._sessions.seal(session, message.plain)
+            asked = _Asked(
+                sealed_frame.identifier(body), session, message, self._unknown, forget=self._post.forget
+            )
+            await self._post.send(body, asked, life_seconds=self._left_seconds(message.waiting))
+        except VaultError as error:
+            message.fail(error)
+
+    def _unknown(self, session: HeldSession, message: _Message) -> None:
+        """The dispensers do not know a session (any more): another is opened, and the message sent again."""
+        self._sessions.forget(session)
+        if message.again:
+            message.fail(
+                VaultUnreachable("The dispensers do not know the session that one of them has just opened.")
+            )
         else:
-            return
-        _fail((waiting.reply for waiting in message.waiting), error)
+            self._start(_Message(message.plain, message.waiting, again=True))
 
-    def _amqp_message(self, message: _Message) -> aio_pika.Message:
-        return aio_pika.Message(
-            message.body,
-            content_type=protocol.CONTENT_TYPE,
-            correlation_id=message.correlation_id,
-            message_id=message.correlation_id,
-            reply_to=self._reply_queue,
-            user_id=self._login.user,
-            expiration=message.expiration_seconds,
-            delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT,
-        )
 
-    def _expect(self, message: _Message) -> None:
-        replies = {index: waiting.reply for index, waiting in enumerate(message.waiting)}
-        self._requests[message.correlation_id] = replies
-        for index, reply in replies.items():
-            reply.add_done_callback(partial(self._settled, message.correlation_id, index))
+class _Asked:
+    """A request that is on its way, until every call in it is answered, has failed, or is given up."""
 
-    def _settled(self, correlation_id: str, index: int, _reply: asyncio.Future[Reply]) -> None:
-        """Answered, failed, or its caller has left: what comes for it from now on is dropped."""
-        replies = self._requests[correlation_id]
-        del replies[index]
-        if not replies:
-            del self._requests[correlation_id]
+    def __init__(
+        self,
+        message_id: str,
+        session: HeldSession,
+        message: _Message,
+        unknown: Callable[[HeldSession, _Message], None],
+        *,
+        forget: Callable[[str], None],
+    ) -> None:
+        self._id = message_id
+        self._session = session
+        self._message = message
+        self._unknown = unknown
+        self._forget = forget
+        self._open = set(range(len(message.waiting)))
+        for index, waiting in enumerate(message.waiting):
+            waiting.reply.add_done_callback(partial(self._settled, index))
 
-    async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        replies = self._requests.get(message.correlation_id or "")
-        if replies is None:
-            return
+    def hear(self, body: bytes) -> None:
         try:
-            answers = protocol.decode_replies(message.body)
+            match sealed_frame.kind(body, protocol.MAX_REPLY_BYTES + sealed_frame.MAX_TICKET_BYTES):
+                case Kind.REPLIES:
+                    self._answered(body)
+                case Kind.REFUSAL:
+                    self._refused(sealed_frame.read_refusal(body))
+        except (MalformedFrame, Unopened):
+            # Whoever knows a message's id can send such things, and must not be able to end it by that.
+            _log.warning("A message that no dispenser has sent was passed over")
+
+    def fail(self, error: VaultError) -> None:
+        self._message.fail(error)
+
+    def _answered(self, body: bytes) -> None:
+        plain = self._session.sealed.open_answer(Kind.REPLIES, self._id, body)
+        try:
+            answers = protocol.decode_replies(plain)
         except MalformedFrame as error:
-            _log.error("A reply cannot be read: %s", error)
-            _fail(tuple(replies.values()), VaultError(f"The vault's answer cannot be read. {error}"))
+            self.fail(VaultError(f"The vault's answer cannot be read. {error}"))
             return
         for index, answer in answers:
-            reply = replies.get(index)
-            if reply is not None and not reply.done():
-                reply.set_result(answer)
+            if index in self._open and not self._message.waiting[index].reply.done():
+                self._message.waiting[index].reply.set_result(answer)
 
-    def _on_lost(self, *_reason: object) -> None:
-        if self.lost.is_set():
-            return
-        self.lost.set()
-        waiting = [each.reply for each in self._outbox]
-        for replies in self._requests.values():
-            waiting += replies.values()
-        _fail(waiting, VaultUnreachable("The connection to RabbitMQ was lost before the answer came."))
+    def _refused(self, refused: Refused | None) -> None:
+        self._forget(self._id)
+        if refused is Refused.UNKNOWN_TICKET:
+            self._unknown(self._session, self._message)
+        else:
+            self.fail(VaultUnreachable(f"A request was altered on its way ({refused or 'unknown'})."))
 
-
-def _fail(replies: Iterable[asyncio.Future[Reply]], error: VaultError) -> None:
-    for reply in replies:
-        if not reply.done():
-            reply.set_exception(error)
-            reply.exception()  # seen, even if its caller leaves in the same tick
+    def _settled(self, index: int, _reply: asyncio.Future[Reply]) -> None:
+        self._open.discard(index)
+        if not self._open:
+            self._forget(self._id)
 
 
-async def opened(login: Login, credential: Credential) -> Link:
+def _fail(waiting: Sequence[_Waiting], error: VaultError) -> None:
+    for each in waiting:
+        if not each.reply.done():
+            each.reply.set_exception(error)
+            each.reply.exception()  # seen, even if its caller leaves in the same tick
+
+
+async def opened(login: Login, credential: Credential, key: Ed25519PrivateKey | None) -> Link:
     """A link ready to be asked. Raises: what aio_pika raises, TimeoutError."""
     async with asyncio.timeout(OPENING_SECONDS):
-        connection = await aio_pika.connect(
-            login.url, client_properties={"connection_name": f"agent {credential.agent}"}
-        )
-    link = Link(connection, login, credential)
+        connection = await aio_pika.connect(login.url, client_properties={"connection_name": "agent"})
+    link = Link(connection, login, credential, key)
     try:
         async with asyncio.timeout(OPENING_SECONDS):
             await link.prepare()

@@ -1,6 +1,7 @@
 """The processes of the vault, each a short script. `embedded` is all of them in one."""
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import AsyncIterator, Coroutine
@@ -10,6 +11,10 @@ from typing import Any, Final
 import structlog
 
 from dispenser.door_amqp import AmqpDoor
+from dispenser.place import vhost_of
+from dispenser.polling import polled
+from dispenser.sessions import Sessions
+from dispenser.transport_view import TransportView
 from dispenser.wiring.process import Stop, until_reachable
 from dispenser.wiring.world import Desk, World, desk, journal_folder
 from shared.adapters.audit_journal import FileAuditJournal
@@ -31,8 +36,7 @@ async def serve(world: World) -> None:
     """The AMQP door, until the process is asked to stop; requests in hand are answered first."""
     async with Stop() as stop:
         await _connected(world)
-        async with desk(world) as at:
-            await AmqpDoor(world.bus, at.dispenser).open()
+        async with desk(world) as at, amqp_door(world, at):
             log.info("Serving agents over AMQP", process=world.name)
             await stop.asked()
             await world.bus.drain()
@@ -75,9 +79,20 @@ async def embedded(world: World, listening: socket.socket) -> AsyncIterator[Desk
         await stack.enter_async_context(scheduling(world))
         await stack.enter_async_context(tidying(world))
         at = await stack.enter_async_context(desk(world))
-        await AmqpDoor(world.bus, at.dispenser).open()
+        await stack.enter_async_context(amqp_door(world, at))
         await stack.enter_async_context(http_door(world, at, listening))
         yield at
+
+
+@asynccontextmanager
+async def amqp_door(world: World, at: Desk) -> AsyncIterator[None]:
+    """The AMQP door, open. Raises: StoreUnavailable, KeyMissing."""
+    transport = TransportView(world.store.transport_keys, world.keys, world.clock, os.urandom)
+    async with polled(transport.look, "transport keys"):
+        sessions = Sessions(transport, world.keys, world.clock, os.urandom)
+        vhost = vhost_of(world.settings.broker_url)
+        await AmqpDoor(world.bus, at.dispenser, sessions, world.clock, vhost).open()
+        yield
 
 
 @asynccontextmanager

@@ -1,17 +1,30 @@
 """A dispenser in a few lines: answers every call on a real broker, as the test says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from builders import an_identity
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from vault_jwt import SIGNER
 
-from dispenser import protocol
+from dispenser import protocol, sealed_frame, transport_key
+from dispenser.opening import Opening
+from dispenser.place import Place, vhost_of
 from dispenser.protocol import Call, Code, RenewCall, Reply, Request
+from dispenser.sealed_frame import Kind, Refused
+from dispenser.sessions import Sessions, UnknownKey
+from dispenser.ticket import UnknownTicket
+from dispenser.transport_key import MATERIAL_BYTES, TransportKey
+from shared.keyring import Keyring
 
-QUEUE = "vault.rpc.token"
+QUEUE = protocol.RPC_QUEUE
 LIFE_SECONDS = 3600.0
 
 
@@ -30,19 +43,42 @@ def granted(call: Call) -> Reply:
     )
 
 
+class Transport:
+    """A transport key of the test's own."""
+
+    def __init__(self) -> None:
+        self.replace()
+
+    def replace(self) -> None:
+        """Another key from now on; nothing made with the old one is known any more."""
+        today, _ = transport_key.wanted(datetime.now(UTC))
+        self.current = transport_key.from_material(today, os.urandom(MATERIAL_BYTES))
+        self.published: tuple[TransportKey, ...] = (self.current,)
+        self.by_id = {self.current.id: self.current}
+
+
 @dataclass
 class EchoDispenser:
     """`requests` and `messages` are what came; replace `answer` to say something else."""
 
+    url: str
     channel: AbstractChannel
     queue: AbstractQueue
+    signer: Ed25519PrivateKey
     answer: Callable[[Call], Reply] = granted
     requests: list[Request] = field(default_factory=list)
     messages: list[AbstractIncomingMessage] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
     #: Requests are answered while it is set.
     open: asyncio.Event = field(default_factory=asyncio.Event)
     #: Notified with every request that comes.
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
+    session_seconds: float = LIFE_SECONDS
+
+    def __post_init__(self) -> None:
+        self.transport: Any = Transport()
+        keys = Keyring(primary={}, signing_private={"signer": self.signer})
+        self.sessions = Sessions(self.transport, keys, lambda: datetime.now(UTC), os.urandom)
 
     @property
     def calls(self) -> list[Call]:
@@ -56,7 +92,14 @@ class EchoDispenser:
             await self.came.wait_for(lambda: enough(self))
 
     async def reply(self, message: AbstractIncomingMessage, *replies: tuple[int, Reply]) -> None:
-        await self.send(message, protocol.encode_replies(replies))
+        await self.send(message, self.sealed(message, replies))
+
+    def sealed(self, message: AbstractIncomingMessage, replies: Sequence[tuple[int, Reply]]) -> bytes:
+        return self.sealed_plain(message, protocol.encode_replies(replies))
+
+    def sealed_plain(self, message: AbstractIncomingMessage, plain: bytes) -> bytes:
+        session = self.sessions.of(sealed_frame.read_request(message.body).ticket)
+        return self.sessions.sealed_replies(session, str(message.correlation_id), plain)
 
     async def send(
         self, message: AbstractIncomingMessage, body: bytes, correlation_id: str | None = None
@@ -69,7 +112,30 @@ class EchoDispenser:
         )
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        request = protocol.decode_request(message.body)
+        try:
+            await self._received(message, sealed_frame.kind(message.body))
+        except UnknownTicket:
+            await self.send(message, sealed_frame.refusal(Refused.UNKNOWN_TICKET))
+        except UnknownKey:
+            await self.send(message, sealed_frame.refusal(Refused.UNKNOWN_KEY))
+
+    async def _received(self, message: AbstractIncomingMessage, kind: Kind) -> None:
+        match kind:
+            case Kind.KEYSET_REQUEST:
+                await self.send(message, self.sessions.keyset())
+            case Kind.OPENING:
+                shown, _ = self.sessions.shown(message.body, self._place(message))
+                self.openings.append(shown)
+                expires_at = datetime.now(UTC) + timedelta(seconds=self.session_seconds)
+                identity = an_identity(expires_at=expires_at)
+                await self.send(message, self.sessions.opened(message.body, shown, identity))
+            case _:
+                await self._asked(message)
+
+    async def _asked(self, message: AbstractIncomingMessage) -> None:
+        frame = sealed_frame.read_request(message.body)
+        session = self.sessions.of(frame.ticket)
+        request = protocol.decode_request(session.sealed.open_request(frame, self._place(message)))
         async with self.came:
             self.requests.append(request)
             self.messages.append(message)
@@ -77,11 +143,20 @@ class EchoDispenser:
         await self.open.wait()
         await self.reply(message, *((index, self.answer(call)) for index, call in enumerate(request.calls)))
 
+    def _place(self, message: AbstractIncomingMessage) -> Place:
+        return Place(
+            vhost=vhost_of(self.url),
+            queue=QUEUE,
+            user=str(message.user_id),
+            reply_to=str(message.reply_to),
+        )
+
 
 @asynccontextmanager
 async def echo_dispenser(
-    url: str, *, listens: bool = True, max_length: int = 100
+    url: str, *, listens: bool = True, max_length: int = 100, signer: Ed25519PrivateKey = SIGNER
 ) -> AsyncIterator[EchoDispenser]:
+    """`signer`: signs the keyset, and so has to have signed the agent's vault token."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel(publisher_confirms=False)
         exchange = await channel.declare_exchange(protocol.RPC_EXCHANGE, "direct", durable=True)
@@ -89,7 +164,7 @@ async def echo_dispenser(
             QUEUE, durable=True, arguments={"x-max-length": max_length, "x-overflow": "reject-publish"}
         )
         await queue.bind(exchange, protocol.RPC_KEY)
-        dispenser = EchoDispenser(channel, queue)
+        dispenser = EchoDispenser(url, channel, queue, signer)
         dispenser.open.set()
         if listens:
             await dispenser.listen()

@@ -75,7 +75,7 @@ async def test_a_request_is_addressed_as_the_dispenser_demands(
     assert isinstance(message.expiration, float)
     assert 0 < message.expiration <= 5
     assert 0 < request.deadline_seconds <= 5
-    assert request.vault_token == TOKEN
+    assert [opening.vault_token for opening in dispenser.openings] == [TOKEN]
 
 
 async def test_calls_of_one_tick_travel_in_one_message(dispenser: EchoDispenser, vault: Vault) -> None:
@@ -181,7 +181,8 @@ async def test_an_answer_that_cannot_be_read_fails_its_calls_at_once(
     dispenser.open.clear()
     waiting = asyncio.create_task(vault.token("slack-post", deadline=60))
     await dispenser.until(lambda seen: len(seen.calls) == 1)
-    await dispenser.send(dispenser.messages[0], b"garbage")
+    [message] = dispenser.messages
+    await dispenser.send(message, dispenser.sealed_plain(message, b"garbage"))
     with pytest.raises(VaultError, match="cannot be read"):
         await waiting
 
@@ -217,7 +218,7 @@ async def test_a_limit_that_ends_before_the_deadline_is_waited_for(
         Reply(code=Code.RATE_LIMITED, retry_after=0.01), Reply(code=Code.OVERLOADED, retry_after=0.01)
     )
     assert (await vault.token("slack-post", deadline=10)).service == "slack-post"
-    assert len({request.id for request in dispenser.requests}) == 3
+    assert len({message.correlation_id for message in dispenser.messages}) == 3
 
 
 async def test_a_limit_that_ends_after_the_deadline_is_told_at_once(
@@ -273,7 +274,7 @@ async def test_a_broken_channel_is_a_broken_link(dispenser: EchoDispenser, vault
     assert vault._holder is not None
     link = await vault._holder._asking._transport._link  # type: ignore[attr-defined]
     with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
-        await link._exchange.channel.get_queue("no-such-queue")
+        await link._post._exchange.channel.get_queue("no-such-queue")
     assert (await vault.token("time-tracker")).service == "time-tracker"
     assert len({message.reply_to for message in dispenser.messages}) == 2
 
@@ -362,7 +363,7 @@ async def test_the_vault_token_is_renewed_before_it_ends(dispenser: EchoDispense
     async with Vault(vhost, old) as vault:
         await vault.token("slack-post")
     assert dispenser.calls == [RenewCall(), TokenCall(service="slack-post")]
-    assert [request.vault_token for request in dispenser.requests] == [old, new]
+    assert [opening.vault_token for opening in dispenser.openings] == [old, new]
 
 
 async def test_a_renewal_that_fails_leaves_the_old_vault_token_at_work(
@@ -372,7 +373,7 @@ async def test_a_renewal_that_fails_leaves_the_old_vault_token_at_work(
     dispenser.answer = lambda call: Reply(code=Code.DENIED) if isinstance(call, RenewCall) else granted(call)
     async with Vault(vhost, old) as vault:
         assert (await vault.token("slack-post")).service == "slack-post"
-    assert dispenser.requests[-1].vault_token == old
+    assert [opening.vault_token for opening in dispenser.openings] == [old]
 
 
 async def test_closing_ends_calls_that_wait_and_all_that_runs(dispenser: EchoDispenser, vhost: str) -> None:

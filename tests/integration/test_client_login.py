@@ -75,7 +75,8 @@ async def test_a_renewed_vault_token_serves_the_connection_and_those_to_come(tok
 
     line = Line(token_broker.url_without_user, default_port=5672)
     await line.lay()
-    async with echo_dispenser(token_broker.url) as dispenser, Vault(line.url, old) as vault:
+    [signer] = token_broker.keys.signing_private.values()
+    async with echo_dispenser(token_broker.url, signer=signer) as dispenser, Vault(line.url, old) as vault:
         dispenser.answer = answer
         await vault.token("before-the-end")
         await asyncio.sleep(ends_at + 1 - time.time())
@@ -84,7 +85,7 @@ async def test_a_renewed_vault_token_serves_the_connection_and_those_to_come(tok
         await line.lay()
         await vault.token("on-a-new-connection")
     await line.cut()
-    assert [request.vault_token for request in dispenser.requests] == [old, new, new, new]
+    assert [opening.vault_token for opening in dispenser.openings] == [old, new, new]
     assert {message.user_id for message in dispenser.messages} == {"tracker"}
     renewal, before, after, anew = (message.reply_to for message in dispenser.messages)
     assert renewal == before == after != anew

@@ -12,7 +12,9 @@ from dispenser.opening import Opening
 from dispenser.place import Place
 from dispenser.protocol import (
     DEFAULT_DEADLINE_SECONDS,
+    MAX_CALLS,
     Call,
+    Code,
     MalformedFrame,
     RenewCall,
     Reply,
@@ -109,15 +111,22 @@ class AmqpDoor:
     async def _ask(self, delivery: Delivery) -> None:
         frame = sealed_frame.read_request(delivery.body)
         session = self._sessions.of(frame.ticket)
-        request = decode_request(session.sealed.open_request(frame, self._place(delivery)))
-        async for answers in self._replies(delivery, session.identity, request):
-            for plain in _frames(answers):
+        plain = session.sealed.open_request(frame, self._place(delivery))
+        async for answers in self._replies(delivery, session.identity, plain):
+            for each in _frames(answers):
                 asked = str(delivery.correlation_id)
-                await self._send(delivery, self._sessions.sealed_replies(session, asked, plain))
+                await self._send(delivery, self._sessions.sealed_replies(session, asked, each))
 
     async def _replies(
-        self, delivery: Delivery, identity: Identity, request: Request
+        self, delivery: Delivery, identity: Identity, plain: bytes
     ) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
+        try:
+            request = decode_request(plain)
+        except MalformedFrame as error:
+            invalid = Reply(code=Code.INVALID_REQUEST, reason=str(error))
+            # Nobody can tell how many calls it holds: the refusal is for each it may hold.
+            yield [(index, invalid) for index in range(MAX_CALLS)]
+            return
         refusal = await self._refusal(delivery, identity, request)
         if refusal is not None:
             yield [(index, refusal) for index in range(len(request.calls))]

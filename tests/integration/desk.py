@@ -1,6 +1,7 @@
 """A request path with everything behind it that it needs, and a refresher's part played by the test."""
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,12 @@ from builders import KEYS, VAULT, a_policy, a_provider, a_service, an_agent, an_
 
 from dispenser.catalogue_view import CatalogueView
 from dispenser.dispense import Dispenser
+from dispenser.door_amqp import AmqpDoor
+from dispenser.place import vhost_of
 from dispenser.protocol import Call, Reply, TokenCall
 from dispenser.revocation_view import RevocationView
+from dispenser.sessions import Sessions
+from dispenser.transport_view import TransportView
 from dispenser.vault_token import Identity
 from shared import envelope
 from shared.adapters.memory_bus import MemoryBus
@@ -31,7 +36,7 @@ from shared.model import (
     Owner,
     ServiceName,
 )
-from shared.ports import Ack, Claim, Declared, Delivery, Failure, Renewal, Settlement
+from shared.ports import Ack, Bus, Claim, Declared, Delivery, Failure, Renewal, Settlement
 from shared.topology import URGENT_QUEUE
 
 PLACE = (ServiceName("time-tracker"), Owner("ada"))
@@ -104,6 +109,13 @@ class Desk:
             connect_url=lambda service, owner: f"https://vault.example/connect/{service}/{owner}",
             new_id=lambda: "new-id",
         )
+        self.transport = TransportView(self.store.transport_keys, KEYS, self.clock, os.urandom)
+        await self.transport.look()
+        self.sessions = Sessions(self.transport, KEYS, self.clock, os.urandom)
+
+    def door(self, bus: Bus, url: str) -> AmqpDoor:
+        """An AMQP door to it; agents' clocks are not moved with the desk's."""
+        return AmqpDoor(bus, self.dispenser, self.sessions, lambda: datetime.now(UTC), vhost_of(url))
 
     async def close(self) -> None:
         await self.bus.close()

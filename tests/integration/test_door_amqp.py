@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,22 +10,17 @@ from typing import Any, cast
 
 import aio_pika
 import pytest
+from aio_pika.abc import AbstractIncomingMessage
 from builders import KEYS, OTHER_KEYS, VAULT, a_vault_token
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from integration.desk import Desk
+from sealed_agent import PLACE, SealedAgent
 
-from dispenser import Denied, Unauthenticated, Vault
-from dispenser.door_amqp import AmqpDoor
-from dispenser.protocol import (
-    MAX_BODY_BYTES,
-    MAX_CALLS,
-    Call,
-    Code,
-    Reply,
-    Request,
-    TokenCall,
-    decode_replies,
-    encode_request,
-)
+from dispenser import Denied, Unauthenticated, Vault, keyset, sealed_frame
+from dispenser.opening import Opened
+from dispenser.place import Place, vhost_of
+from dispenser.protocol import MAX_CALLS, RPC_QUEUE, Call, Code, Reply, TokenCall
+from dispenser.sealed_frame import MAX_BODY_BYTES, Kind, Refused
 from dispenser.vault_token import mint
 from shared.adapters.amqp_bus import AmqpBus
 from shared.model import AgentName
@@ -48,40 +44,70 @@ GARBAGE = [
 class Agent:
     """Speaks the protocol by hand, as no honest client would."""
 
-    def __init__(self, connection: aio_pika.abc.AbstractConnection, desk: Desk) -> None:
+    def __init__(self, connection: aio_pika.abc.AbstractConnection, desk: Desk, vhost: str) -> None:
         self._connection = connection
         self._desk = desk
-        self._replies: asyncio.Queue[bytes] = asyncio.Queue()
+        self._answers: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        self._place = Place(
+            vhost=vhost_of(vhost),
+            queue=RPC_QUEUE,
+            user="guest",
+            reply_to=f"vault.reply.guest.{secrets.token_hex(16)}",
+        )
+        self._sessions: dict[str, SealedAgent] = {}
 
     async def open(self) -> None:
         self._channel = await self._connection.channel()
-        self.queue = await self._channel.declare_queue(
-            f"vault.reply.guest.{secrets.token_hex(16)}", exclusive=True, auto_delete=True
-        )
-        await self.queue.consume(self._receive, no_ack=True)
-
-    async def _receive(self, message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        await self._replies.put(message.body)
+        queue = await self._channel.declare_queue(self._place.reply_to, exclusive=True, auto_delete=True)
+        await queue.consume(self._answers.put, no_ack=True)
 
     def token(self, **changes: Any) -> str:
         return mint(KEYS, self._desk.identity(**changes), vault=VAULT)
 
-    def body(self, *calls: Call, token: str | None = None) -> bytes:
-        request = Request(vault_token=token or self.token(), calls=calls, id="r", deadline_seconds=5)
-        return encode_request(request)
+    async def opened(self, token: str, key: Ed25519PrivateKey | None = None) -> SealedAgent:
+        """A session, opened as the broker carries it."""
+        session = SealedAgent(self._place, key)
+        [to, *_] = self.keyset(token, await self.exchanged(sealed_frame.header(Kind.KEYSET_REQUEST)))
+        session.hear(await self.exchanged(session.opening(token, to, sent_at=time.time())))
+        return session
+
+    def keyset(self, token: str, body: bytes) -> tuple[keyset.PublicKey, ...]:
+        return keyset.verified(body, token, self._desk.time.timestamp())
+
+    async def body(self, *calls: Call, token: str | None = None) -> bytes:
+        session = await self.opened(token or self.token())
+        body = session.request(*calls, sent_at=time.time())
+        self._sessions[sealed_frame.identifier(body)] = session
+        return body
 
     async def send(self, body: bytes, **changes: Any) -> None:
         properties = {
-            "reply_to": self.queue.name,
-            "correlation_id": "c",
+            "reply_to": self._place.reply_to,
+            "correlation_id": sealed_frame.identifier(body),
             "user_id": "guest",
             "expiration": 5,
         }
         exchange = await self._channel.get_exchange(RPC_EXCHANGE, ensure=False)
         await exchange.publish(aio_pika.Message(body, **properties | changes), RPC_KEY)
 
+    async def exchanged(self, body: bytes, **changes: Any) -> bytes:
+        """What comes back for a message."""
+        await self.send(body, **changes)
+        return (await self._answer()).body
+
+    async def refused(self, body: bytes, **changes: Any) -> Refused | None:
+        """Why a message was not opened."""
+        answer = await self.exchanged(body, **changes)
+        assert sealed_frame.kind(answer) is Kind.REFUSAL
+        return sealed_frame.read_refusal(answer)
+
     async def answered(self) -> list[tuple[int, Reply]]:
-        return decode_replies(await asyncio.wait_for(self._replies.get(), PATIENCE_SECONDS))
+        answer = await self._answer()
+        asked = str(answer.correlation_id)
+        return self._sessions[asked].replies(asked, answer.body)
+
+    async def _answer(self) -> AbstractIncomingMessage:
+        return await asyncio.wait_for(self._answers.get(), PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -91,7 +117,7 @@ async def desk(tmp_path: Path, vhost: str) -> AsyncIterator[Desk]:
     bus = AmqpBus(vhost, name="test")
     await bus.start()
     await bus.declare()
-    await AmqpDoor(bus, desk.dispenser).open()
+    await desk.door(bus, vhost).open()
     yield desk
     await bus.close()
     await desk.close()
@@ -100,7 +126,7 @@ async def desk(tmp_path: Path, vhost: str) -> AsyncIterator[Desk]:
 @pytest.fixture
 async def agent(desk: Desk, vhost: str) -> AsyncIterator[Agent]:
     connection = await aio_pika.connect(vhost)
-    agent = Agent(connection, desk)
+    agent = Agent(connection, desk, vhost)
     await agent.open()
     yield agent
     await connection.close()
@@ -131,7 +157,7 @@ async def test_calls_of_one_message_are_answered_as_they_come_to_an_end(desk: De
 
     desk.refresher = slowly
     await agent.send(
-        agent.body(
+        await agent.body(
             TokenCall(service="nothing"),
             TokenCall(service="time-tracker", min_ttl=60),
             TokenCall(service="time-tracker", min_ttl=10),
@@ -149,9 +175,8 @@ async def test_calls_of_one_message_are_answered_as_they_come_to_an_end(desk: De
 @pytest.mark.parametrize("body", GARBAGE)
 async def test_garbage_is_answered_and_the_next_request_too(desk: Desk, agent: Agent, body: bytes) -> None:
     await desk.grant()
-    await agent.send(body)
-    assert {reply.code for _, reply in await agent.answered()} == {Code.INVALID_REQUEST}
-    await agent.send(agent.body(TokenCall(service="time-tracker")))
+    assert await agent.refused(body) is Refused.MALFORMED
+    await agent.send(await agent.body(TokenCall(service="time-tracker")))
     [(_, reply)] = await agent.answered()
     assert reply.code is Code.OK
 
@@ -172,8 +197,8 @@ async def test_a_crafted_address_gets_no_reply_and_does_no_harm(
 ) -> None:
     await desk.grant()
     asked = len(desk.journal.records)
-    await agent.send(agent.body(TokenCall(service="time-tracker")), **changes)
-    await agent.send(agent.body(TokenCall(service="nothing")))
+    await agent.send(await agent.body(TokenCall(service="time-tracker")), **changes)
+    await agent.send(await agent.body(TokenCall(service="nothing")))
     [(_, reply)] = await agent.answered()
     assert reply.code is Code.NOT_FOUND
     refused, answered = desk.journal.records[asked:]
@@ -187,32 +212,34 @@ class Replies:
     """Takes what the door answers."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, list[tuple[int, Reply]]]] = []
+        self.sent: list[tuple[str, bytes]] = []
 
     async def reply(self, reply_to: str, correlation_id: str, body: bytes, expiration_seconds: float) -> None:
-        self.sent.append((reply_to, decode_replies(body)))
+        self.sent.append((reply_to, body))
 
 
-async def heard(desk: Desk, sender: str, token: str) -> list[tuple[int, Reply]]:
+async def heard(desk: Desk, sender: str, token: str) -> Opened | Reply:
     """What a RabbitMQ user is answered who presents a vault token."""
     replies = Replies()
-    request = Request(
-        vault_token=token, calls=(TokenCall(service="time-tracker"),), id="r", deadline_seconds=5
-    )
+    place = replace(PLACE, user=sender, reply_to=f"vault.reply.{sender}.{'0' * 32}")
+    agent = SealedAgent(place)
+    door = desk.door(cast(Bus, replies), "amqp://broker/")
+    [to, *_] = keyset.verified(desk.sessions.keyset(), token, desk.time.timestamp())
+    body = agent.opening(token, to, sent_at=time.time())
     delivery = Delivery(
-        body=encode_request(request),
+        body=body,
         headers={},
         routing_key=RPC_KEY,
-        correlation_id="c",
-        reply_to=f"vault.reply.{sender}.{'0' * 32}",
+        correlation_id=sealed_frame.identifier(body),
+        reply_to=place.reply_to,
         user_id=sender,
         expiration_seconds=5,
         redelivered=False,
     )
-    await AmqpDoor(cast(Bus, replies), desk.dispenser).handle(delivery)
-    [(reply_to, answers)] = replies.sent
+    await door.handle(delivery)
+    [(reply_to, answer)] = replies.sent
     assert reply_to == delivery.reply_to
-    return answers
+    return agent.hear(answer)
 
 
 @pytest.mark.parametrize("sender", ["tracker", "a-plain-user"])
@@ -220,8 +247,7 @@ async def test_an_agent_and_a_plain_user_of_the_broker_are_heard(tmp_path: Path,
     desk = Desk(tmp_path)
     await desk.open()
     await desk.grant()
-    [(_, reply)] = await heard(desk, sender, mint(KEYS, desk.identity(), vault=VAULT))
-    assert reply.code is Code.OK
+    assert isinstance(await heard(desk, sender, mint(KEYS, desk.identity(), vault=VAULT)), Opened)
     await desk.close()
 
 
@@ -231,14 +257,16 @@ async def test_a_vault_token_on_another_agents_connection_gets_nothing_and_is_in
     desk = Desk(tmp_path)
     await desk.open()
     await desk.grant()
-    [(_, reply)] = await heard(desk, "intern", mint(KEYS, desk.identity(), vault=VAULT))
+    reply = await heard(desk, "intern", mint(KEYS, desk.identity(), vault=VAULT))
+    assert isinstance(reply, Reply)
     assert (reply.code, reply.access_token) == (Code.UNAUTHENTICATED, None)
     assert "another agent's" in reply.reason
     [record] = desk.journal.records
     assert (record.action, record.agent, record.owner) == ("request.refused", "tracker", "ada")
     assert "'intern'" in record.reason
     desk.journal.broken = True
-    [(_, reply)] = await heard(desk, "intern", mint(KEYS, desk.identity(), vault=VAULT))
+    reply = await heard(desk, "intern", mint(KEYS, desk.identity(), vault=VAULT))
+    assert isinstance(reply, Reply)
     assert reply.code is Code.UNAUTHENTICATED
     await desk.close()
 
@@ -247,7 +275,7 @@ async def test_replies_that_outgrow_a_frame_come_in_several(desk: Desk, agent: A
     long = replace(desk.token(1), value="t" * 8000)
     await desk.grant(cached=False)
     await desk.put(long)
-    await agent.send(agent.body(*[TokenCall(service="time-tracker")] * MAX_CALLS))
+    await agent.send(await agent.body(*[TokenCall(service="time-tracker")] * MAX_CALLS))
     replies: dict[int, Reply] = {}
     while len(replies) < MAX_CALLS:
         replies |= dict(await agent.answered())
@@ -260,10 +288,10 @@ async def test_a_defect_in_answering_ends_one_request_and_not_the_door(
     await desk.grant()
     with monkeypatch.context() as broken:
         broken.setattr(desk.dispenser, "_lookup", None)
-        await agent.send(agent.body(TokenCall(service="time-tracker")))
+        await agent.send(await agent.body(TokenCall(service="time-tracker")))
         [(_, reply)] = await agent.answered()
     assert reply.code is Code.OVERLOADED
-    await agent.send(agent.body(TokenCall(service="time-tracker")))
+    await agent.send(await agent.body(TokenCall(service="time-tracker")))
     [(_, reply)] = await agent.answered()
     assert reply.code is Code.OK
 
@@ -271,7 +299,8 @@ async def test_a_defect_in_answering_ends_one_request_and_not_the_door(
 async def test_an_agent_without_rights_is_denied_whatever_it_asks(desk: Desk, agent: Agent) -> None:
     await desk.grant()
     token = agent.token(agent=AgentName("intern"))
-    await agent.send(agent.body(TokenCall(service="time-tracker"), TokenCall(service="nothing"), token=token))
+    calls = (TokenCall(service="time-tracker"), TokenCall(service="nothing"))
+    await agent.send(await agent.body(*calls, token=token))
     replies: dict[int, Reply] = {}
     while len(replies) < 2:
         replies |= dict(await agent.answered())

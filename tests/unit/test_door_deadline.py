@@ -21,9 +21,7 @@ from shared.ports import Delivery
 def test_the_earlier_counts_and_nobody_waits_for_ever(
     stated: float, expiration: float | None, seconds: float
 ) -> None:
-    request = Request(
-        vault_token="jwt", calls=(TokenCall(service="time-tracker"),), id="r", deadline_seconds=stated
-    )
+    request = Request(calls=(TokenCall(service="time-tracker"),), sent_at=0.0, deadline_seconds=stated)
     delivery = Delivery(
         body=b"",
         headers={},

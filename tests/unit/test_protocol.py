@@ -45,9 +45,8 @@ calls = (
 )
 requests = st.builds(
     Request,
-    vault_token=texts,
     calls=st.lists(calls, min_size=1, max_size=8).map(tuple),
-    id=texts,
+    sent_at=st.floats(0, frame.MAX_INSTANT),
     deadline_seconds=seconds,
 )
 replies = st.builds(
@@ -70,8 +69,7 @@ replies = st.builds(
 def request_fields(**changes: object) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "v": 1,
-        "id": "1",
-        "token": "vault-token",
+        "sent_at": 1.8e9,
         "deadline": 10.0,
         "calls": [{"op": "token", "service": "slack-post"}],
     }
@@ -130,7 +128,7 @@ json_like = st.recursive(
 )
 
 
-@given(st.sampled_from(["v", "id", "token", "deadline", "calls"]), json_like)
+@given(st.sampled_from(["v", "sent_at", "deadline", "calls"]), json_like)
 def test_any_value_in_a_requests_field_is_read_or_malformed(name: str, value: object) -> None:
     with contextlib.suppress(MalformedFrame):
         decode_request(packed(request_fields(**{name: value})))
@@ -154,11 +152,9 @@ def test_a_reply_that_is_read_has_the_types_it_claims(name: str, value: object) 
         {"v": 2},
         {"v": True},
         {"v": ...},
-        {"id": ...},
-        {"id": 1},
-        {"token": ...},
-        {"token": b"vault-token"},
-        {"token": "x" * (frame.MAX_TEXT_BYTES + 1)},
+        {"sent_at": ...},
+        {"sent_at": "1"},
+        {"sent_at": frame.MAX_INSTANT * 2},
         {"deadline": ...},
         {"deadline": -1},
         {"deadline": float("nan")},
@@ -377,7 +373,7 @@ def test_a_frame_over_its_size_is_refused_unread() -> None:
 )
 def test_what_would_be_refused_is_not_sent(calls: tuple[protocol.Call, ...]) -> None:
     with pytest.raises(MalformedFrame):
-        encode_request(Request(vault_token="t", id="1", calls=calls))
+        encode_request(Request(sent_at=0.0, calls=calls))
 
 
 def test_replies_too_large_for_one_message_are_not_sent() -> None:
@@ -387,11 +383,11 @@ def test_replies_too_large_for_one_message_are_not_sent() -> None:
 
 
 def test_no_token_shows_in_a_frames_repr() -> None:
-    request = Request(vault_token="vault-secret", id="1", calls=(RenewCall(),))
-    assert "secret" not in repr(request) + repr(Reply(code=Code.OK, access_token="api-secret"))
+    assert "secret" not in repr(Reply(code=Code.OK, access_token="api-secret"))
 
 
 def test_both_ends_speak_of_the_same_places() -> None:
     assert protocol.RPC_EXCHANGE == topology.RPC_EXCHANGE
     assert protocol.RPC_KEY == topology.RPC_KEY
+    assert protocol.RPC_QUEUE == topology.RPC_QUEUE
     assert protocol.REPLY_PREFIX == topology.REPLY_PREFIX

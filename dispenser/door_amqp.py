@@ -103,7 +103,7 @@ class AmqpDoor:
     async def _known(self, delivery: Delivery, shown: Opening, proven: str | None) -> Identity | Reply:
         if not self._timely(shown.sent_at):
             return await self._refuse(delivery, UNTIMELY, None)
-        identity = await self._dispenser.authenticate(shown.vault_token, proven=proven)
+        identity = await self._dispenser.authenticate(shown.vault_token, door=DOOR, proven=proven)
         if isinstance(identity, Reply):
             return identity
         return await self._vouched(delivery, identity) or identity

@@ -399,13 +399,22 @@ class AuditRecord:
     generation: int | None = None
     #: HMAC of the token handed out: finds it again without telling it.
     fingerprint: str = ""
+    #: The scopes that were granted.
     scopes: tuple[str, ...] = ()
-    #: The policy that decided.
+    #: The scopes that were asked for; empty: whatever the service has.
+    scopes_asked: tuple[str, ...] = ()
+    #: The policy that decided, and the version of all that was declared then.
     policy: str = ""
     catalogue_version: int = 0
     request_id: str = ""
     purpose: str = ""
     #: `amqp`, `http`, `cli` or a worker's name.
     door: str = ""
+    #: Who acted, where it was no agent: an admin's name.
+    admin: str = ""
     #: A sentence for people.
     reason: str = ""
+    #: How many it stands for: denials that one record counts, records that were purged.
+    count: int = 1
+    #: What makes a journal's line provably the next one: see `audit_line`.
+    chain: str = field(default="", repr=False)

@@ -3,11 +3,13 @@
 Adapters answer, and translate every driver's error to one of `shared.errors`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from shared.audit_filter import EVERYTHING, AuditFilter
+from shared.merkle import Node
 from shared.messages import LifecycleEvent
 from shared.model import (
     Agent,
@@ -368,21 +370,60 @@ class OutboxStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """The audit's index."""
+    """The audit: records in the order of their shipping, each at a position that it keeps."""
 
-    async def append(self, records: Sequence[AuditRecord]) -> None:
-        """Idempotent by writer and sequence."""
+    async def append(self, lines: Sequence[bytes]) -> None:
+        """Add journals' lines, and to the tree as its next leaves. Idempotent by writer and sequence.
 
-    async def query(
-        self,
-        *,
-        agent: str | None = None,
-        service: str | None = None,
-        owner: str | None = None,
-        since: datetime | None = None,
-        limit: int = 1000,
-    ) -> list[AuditRecord]:
+        Raises: MalformedMessage for a line that is none.
+        """
+
+    async def query(self, wanted: AuditFilter = EVERYTHING, *, limit: int = 1000) -> list[AuditRecord]:
         """Newest first."""
+
+    async def read(self, start: int, limit: int) -> list[tuple[int, bytes]]:
+        """Positions and lines, from a position on, in order. Purged ones are not there."""
+
+    async def position(self, writer: str, sequence: int) -> int | None:
+        """Where a record is."""
+
+    async def misindexed(self, start: int, end: int) -> int | None:
+        """The first position in a range at which what questions look at is not what the line says."""
+
+    async def generation(self, service: ServiceName, owner: Owner) -> int:
+        """The highest generation that the audit knows of a grant; 0: it knows none."""
+
+    async def generations(self) -> Mapping[tuple[ServiceName, Owner], int]:
+        """The highest generation of every grant that the audit knows."""
+
+    async def purge(self, before: datetime, limit: int, purged: Callable[[int], bytes]) -> int:
+        """Remove records of before a moment, up to the first that is not; at most so many, and none that no
+        checkpoint covers. How many there are none of from the first on, `purged` makes a record of, which is
+        added in the same transaction. The tree keeps their hashes. Returns how many were removed."""
+
+
+class AuditTree(Protocol):
+    """The hashes of the audit's tree (RFC 9162), those of purged records too."""
+
+    async def size(self) -> int:
+        """How many leaves it has."""
+
+    async def hashes(self, nodes: Collection[Node]) -> Mapping[Node, bytes]:
+        """The hashes of complete subtrees; a node that the tree has not, or not any more, is missing."""
+
+    async def leaves(self, start: int, end: int) -> list[bytes]:
+        """The hashes of a range of leaves; short where the tree is."""
+
+
+class CheckpointStore(Protocol):
+    """Signed checkpoints of the audit's tree, by its size."""
+
+    async def add(self, size: int, note: str, now: datetime) -> None:
+        """Keep one. That of a size there is already stays as it is."""
+
+    async def newest(self) -> str | None: ...
+    async def after(self, size: int, limit: int) -> list[str]:
+        """Those of larger trees, smallest first."""
 
 
 class AuditJournal(Protocol):
@@ -416,6 +457,10 @@ class Store(Protocol):
     def outbox(self) -> OutboxStore: ...
     @property
     def audit(self) -> AuditStore: ...
+    @property
+    def audit_tree(self) -> AuditTree: ...
+    @property
+    def checkpoints(self) -> CheckpointStore: ...
     @property
     def transport_keys(self) -> TransportKeyStore: ...
 

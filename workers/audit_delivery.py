@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from shared import audit_line
 from shared.messages import EventType, LifecycleEvent
 from shared.model import AuditRecord, Owner, ServiceName
 from shared.ports import AuditStore, Bus
@@ -8,19 +9,19 @@ from workers.announcements import outgoing
 
 
 class AuditDelivery:
-    """Takes shipped records to the audit's index, and tells the world of hand-outs and denials.
+    """Takes shipped lines to the audit, and tells the world of hand-outs and denials.
 
-    Both may be repeated: the index knows a record by writer and sequence, an event keeps its id.
+    Both may be repeated: the audit knows a record by writer and sequence, an event keeps its id.
     """
 
-    def __init__(self, index: AuditStore, bus: Bus) -> None:
-        self._index = index
+    def __init__(self, audit: AuditStore, bus: Bus) -> None:
+        self._audit = audit
         self._bus = bus
 
-    async def __call__(self, records: Sequence[AuditRecord]) -> None:
+    async def __call__(self, lines: Sequence[bytes]) -> None:
         """Raises: StoreUnavailable, BusUnavailable, QueueFull."""
-        await self._index.append(records)
-        events = [event for record in records if (event := told_of(record)) is not None]
+        await self._audit.append(lines)
+        events = [event for line in lines if (event := told_of(audit_line.decode(line))) is not None]
         await asyncio.gather(*(self._bus.publish(outgoing(event)) for event in events))
 
 

@@ -2,6 +2,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,18 @@ import structlog
 from shared import audit_line
 from shared.errors import MalformedMessage, VaultError
 from shared.model import AuditRecord
+from shared.ports import Clock
+from workers.journal_check import checked, is_damage
 
 BATCH_BYTES: Final = 256 * 1024
 PAUSE_SECONDS: Final = 0.5
 JOURNALS: Final = "*.jsonl"
+#: More than what ends any line.
+LINE_END_BYTES: Final = 128
 log = structlog.get_logger()
 
-Deliver = Callable[[Sequence[AuditRecord]], Awaitable[None]]
+#: Takes lines of journals to where the audit is kept; may be asked again for the same ones.
+Deliver = Callable[[Sequence[bytes]], Awaitable[None]]
 
 
 class AuditShipping:
@@ -26,9 +32,10 @@ class AuditShipping:
     is shipped whole and its writer has gone.
     """
 
-    def __init__(self, folder: Path, deliver: Deliver) -> None:
+    def __init__(self, folder: Path, deliver: Deliver, clock: Clock) -> None:
         self._folder = folder
         self._deliver = deliver
+        self._clock = clock
 
     async def run(self) -> None:
         """Ship until cancelled; a database or broker that is down delays and loses nothing."""
@@ -55,10 +62,15 @@ class AuditShipping:
         mark, shipped = path.with_suffix(".shipped"), 0
         left_by_writer = _left_by_writer(path)
         offset = _read_mark(mark)
-        while lines := _whole_lines(path, offset):
-            records = _records(lines, path)
-            await self._deliver(records)
-            offset, shipped = offset + len(lines), shipped + len(records)
+        while True:
+            previous, lines = _whole_lines(path, offset)
+            if not lines:
+                break
+            batch = checked(lines, writer=path.stem, offset=offset, previous=previous, now=self._clock())
+            if damaged := sum(map(is_damage, batch)):
+                log.critical("Lines of an audit journal were altered", journal=path.name, lines=damaged)
+            await self._deliver(batch)
+            offset, shipped = offset + len(lines), shipped + len(batch)
             _write_mark(mark, offset)
         if left_by_writer:
             _remove(path, mark)
@@ -74,33 +86,29 @@ def _remove(*paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _whole_lines(path: Path, offset: int) -> bytes:
+def _whole_lines(path: Path, offset: int) -> tuple[str, bytes]:
+    """The chain that the line at an offset has to follow, and the whole lines from there on, some of them."""
+    start = max(0, offset - LINE_END_BYTES)
     try:
         with path.open("rb") as journal:
-            journal.seek(offset)
-            chunk = journal.read(BATCH_BYTES)
+            journal.seek(start)
+            chunk = journal.read(offset - start + BATCH_BYTES)
     except FileNotFoundError:  # another shipper has finished it
-        return b""
-    return chunk[: chunk.rfind(b"\n") + 1]
+        return "", b""
+    before, lines = chunk[: offset - start], chunk[offset - start :]
+    previous = (
+        audit_line.chain_of(before.removesuffix(b"\n")) if offset else audit_line.first_chain(path.stem)
+    )
+    return previous, lines[: lines.rfind(b"\n") + 1]
 
 
 def _rest(path: Path) -> Iterator[AuditRecord]:
     offset = _read_mark(path.with_suffix(".shipped"))
-    while lines := _whole_lines(path, offset):
-        yield from _records(lines, path)
+    while lines := _whole_lines(path, offset)[1]:
+        for line in lines.splitlines():
+            with suppress(MalformedMessage):
+                yield audit_line.decode(line)
         offset += len(lines)
-
-
-def _records(lines: bytes, path: Path) -> list[AuditRecord]:
-    return [record for line in lines.splitlines() if (record := _record(line, path)) is not None]
-
-
-def _record(line: bytes, path: Path) -> AuditRecord | None:
-    try:
-        return audit_line.decode(line)
-    except MalformedMessage:
-        log.warning("A line of the audit journal does not parse", journal=path.name)
-        return None
 
 
 def _left_by_writer(path: Path) -> bool:

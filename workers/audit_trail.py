@@ -1,5 +1,6 @@
 import structlog
 
+from shared import audit_line
 from shared.cache_keys import epoch_version
 from shared.errors import AuditUnavailable, VaultError
 from shared.model import AuditRecord, Owner, ServiceName
@@ -66,7 +67,7 @@ class AuditTrail:
 
     async def _indexed(self, record: AuditRecord) -> bool:
         try:
-            await self._audit.append([record])
+            await self._audit.append([audit_line.encode(record)])
         except VaultError as error:
             log.critical(
                 "An audit record is not written",

@@ -9,9 +9,12 @@ from dispenser.cli.failure import Usage
 from dispenser.cli.output import AsJson, listing, value
 from dispenser.cli.session import execute, opened
 from dispenser.wiring.world import journal_folder, utc_now
+from shared.audit_filter import AuditFilter
 from shared.model import AuditRecord
 from workers.audit_shipping import AuditShipping
 
+Since = Annotated[str | None, typer.Option(help="From then on: 2026-11-24T08:00, or 30m, 12h, 7d ago.")]
+Until = Annotated[str | None, typer.Option(help="Before then, written alike.")]
 audit = typer.Typer(help="Who received which token, when, for whom, and why.", invoke_without_command=True)
 
 
@@ -25,18 +28,32 @@ def show(
     context: typer.Context,
     *,
     agent: Annotated[str | None, typer.Option(help="Only this agent's.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session's.")] = None,
     service: Annotated[str | None, typer.Option(help="Only this service's.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="From then on: 2026-11-24T08:00, or 30m, 12h, 7d ago.")
-    ] = None,
+    action: Annotated[str | None, typer.Option(help="Only these, as in token.dispensed.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only what ended so, as in denied.")] = None,
+    fingerprint: Annotated[str | None, typer.Option(help="Only about this token.")] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List audit records, newest first."""
     if context.invoked_subcommand is not None:
         return
-    records = execute(_records(agent, service, owner, _moment(since), limit))
+    wanted = AuditFilter(
+        agent=agent,
+        session=session,
+        service=service,
+        owner=owner,
+        action=action,
+        outcome=outcome,
+        fingerprint=fingerprint,
+        since=moment("--since", since),
+        until=moment("--until", until),
+    )
+    records = execute(_records(wanted, limit))
     if as_json:
         value([asdict(record) for record in records])
     else:
@@ -57,43 +74,30 @@ def _row(record: AuditRecord) -> dict[str, object]:
     }
 
 
-async def _records(
-    agent: str | None, service: str | None, owner: str | None, since: datetime | None, limit: int
-) -> list[AuditRecord]:
+async def _records(wanted: AuditFilter, limit: int) -> list[AuditRecord]:
     async with opened() as at:
-        indexed = await at.store.audit.query(
-            agent=agent, service=service, owner=owner, since=since, limit=limit
-        )
+        indexed = await at.store.audit.query(wanted, limit=limit)
         # What this machine's dispensers have written belongs to the answer before it is shipped, too.
-        fresh = AuditShipping(journal_folder(at.settings), at.store.audit.append).unshipped()
-    wanted = [record for record in fresh if _matches(record, agent, service, owner, since)]
-    found = {(record.writer, record.sequence): record for record in [*indexed, *wanted]}
+        fresh = AuditShipping(journal_folder(at.settings), at.store.audit.append, at.clock).unshipped()
+    found = {
+        (record.writer, record.sequence): record for record in [*indexed, *filter(wanted.matches, fresh)]
+    }
     return sorted(found.values(), key=lambda record: record.at, reverse=True)[:limit]
-
-
-def _matches(
-    record: AuditRecord, agent: str | None, service: str | None, owner: str | None, since: datetime | None
-) -> bool:
-    return (
-        agent in (None, record.agent)
-        and service in (None, record.service)
-        and owner in (None, record.owner)
-        and (since is None or record.at >= since)
-    )
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment(option: str, text: str | None) -> datetime | None:
+    """A moment as people write it. Raises: Usage."""
     if text is None:
         return None
     if span := re.fullmatch(r"(\d{1,6})([smhd])", text):
         return utc_now() - timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise Usage(
-            f"--since {text}: write a time like 2026-11-24T08:00, or a span like 30m, 12h, 7d."
+            f"{option} {text}: write a time like 2026-11-24T08:00, or a span like 30m, 12h, 7d."
         ) from None
-    return moment.astimezone(UTC)
+    return found.astimezone(UTC)

@@ -160,8 +160,9 @@ def _door(vault: EmbeddedVault) -> str:
 
 
 async def _audited(vault: EmbeddedVault) -> list[AuditRecord]:
-    await AuditShipping(journal_folder(vault.world.settings), vault.world.store.audit.append).ship()
-    return await vault.world.store.audit.query(limit=100_000)
+    at = vault.world
+    await AuditShipping(journal_folder(at.settings), at.store.audit.append, at.clock).ship()
+    return await at.store.audit.query(limit=100_000)
 
 
 def _claims(

@@ -141,7 +141,9 @@ async def scheduling(world: World) -> AsyncIterator[None]:
 @asynccontextmanager
 async def tidying(world: World) -> AsyncIterator[None]:
     """A janitor at work, and the audit on its way."""
-    shipping = AuditShipping(journal_folder(world.settings), AuditDelivery(world.store.audit, world.bus))
+    shipping = AuditShipping(
+        journal_folder(world.settings), AuditDelivery(world.store.audit, world.bus), world.clock
+    )
     async with _journal(world, "janitor") as journal:
         worker = Janitor(
             store=world.store,

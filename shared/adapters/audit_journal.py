@@ -3,6 +3,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,23 +22,24 @@ class FileAuditJournal:
     """An append-only file of this process's own, made durable in groups: who waits together pays once.
 
     The writer holds a lock on its file, so that whoever ships journals can tell a living one from a left one.
+    A file that failed is left to the shipper, and a new one is begun: what the disk made of the last bytes is
+    never written over, for they may have been read, and never trusted.
     """
 
     def __init__(self, folder: Path, writer: str) -> None:
-        self._path = folder / f"{writer}{SUFFIX}"
-        self._writer = writer
-        self._sequence = 0
-        self._file = -1
-        self._length = 0
+        self._folder = folder
+        self._name = writer
+        self._files_begun = 0
+        self._file: _File | None = None
         self._waiting: list[tuple[AuditRecord, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _begun(self._path)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._begin()
         except OSError as error:
-            raise AuditUnavailable(f"{self._path}: {error.strerror}.") from error
+            raise _unavailable(self._folder, error) from error
         return self
 
     async def __aexit__(
@@ -45,7 +47,8 @@ class FileAuditJournal:
     ) -> None:
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
-        os.close(self._file)
+        if self._file is not None:
+            self._file.leave()
 
     async def append(self, record: AuditRecord) -> None:
         """Durable on return. Raises: AuditUnavailable."""
@@ -58,41 +61,77 @@ class FileAuditJournal:
     async def _flush(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
-            numbered = [self._numbered(record) for record, _ in group]
             try:
-                await asyncio.to_thread(self._write, numbered)
+                await asyncio.to_thread(self._write, [record for record, _ in group])
             except OSError as error:
-                self._settle(group, AuditUnavailable(f"{self._path}: {error.strerror}."))
+                _settle(group, _unavailable(self._folder, error))
             else:
-                self._settle(group, None)
-
-    def _numbered(self, record: AuditRecord) -> AuditRecord:
-        self._sequence += 1
-        return replace(record, writer=self._writer, sequence=self._sequence)
+                _settle(group, None)
 
     def _write(self, records: Sequence[AuditRecord]) -> None:
-        lines = b"".join(audit_line.encode(record) for record in records)
+        if self._file is None:
+            self._file = self._begin()
         try:
-            if os.write(self._file, lines) != len(lines):
-                raise OSError(0, "only a part was written")
-            os.fdatasync(self._file)
+            self._file.write(records)
         except OSError:
-            # No half line stays before the next group.
-            os.ftruncate(self._file, self._length)
+            failed, self._file = self._file, None
+            failed.leave()
             raise
-        self._length += len(lines)
 
-    @staticmethod
-    def _settle(
-        group: Sequence[tuple[AuditRecord, asyncio.Future[None]]], error: AuditUnavailable | None
-    ) -> None:
-        for _, durable in group:
-            if durable.done():  # its caller has gone
-                continue
-            if error is None:
-                durable.set_result(None)
-            else:
-                durable.set_exception(error)
+    def _begin(self) -> "_File":
+        self._files_begun += 1
+        number = "" if self._files_begun == 1 else f".{self._files_begun}"
+        return _File(self._folder, f"{self._name}{number}")
+
+
+class _File:
+    """One file of a journal. It is written until a write fails."""
+
+    def __init__(self, folder: Path, writer: str) -> None:
+        """Raises: OSError, as where there is one of this writer already."""
+        self._path = folder / f"{writer}{SUFFIX}"
+        self._handle = _begun(self._path)
+        self._writer = writer
+        self._sequence = 0
+        self._chain = audit_line.first_chain(writer)
+        self._proved = False
+
+    def write(self, records: Sequence[AuditRecord]) -> None:
+        """Number, chain and write a group, durably. Raises: OSError."""
+        group = b"".join(line + b"\n" for line in map(self._line, records))
+        if os.write(self._handle, group) != len(group):
+            raise OSError(errno.ENOSPC, "only a part was written")
+        os.fdatasync(self._handle)
+        self._proved = True
+
+    def leave(self) -> None:
+        """Let go of it. One that never took anything goes at once: a full disk would fill with them."""
+        os.close(self._handle)
+        if not self._proved:
+            with suppress(OSError):
+                self._path.unlink()
+
+    def _line(self, record: AuditRecord) -> bytes:
+        self._sequence += 1
+        numbered = replace(record, writer=self._writer, sequence=self._sequence)
+        line, self._chain = audit_line.chained(numbered, self._chain)
+        return line
+
+
+def _settle(
+    group: Sequence[tuple[AuditRecord, asyncio.Future[None]]], error: AuditUnavailable | None
+) -> None:
+    for _, durable in group:
+        if durable.done():  # its caller has gone
+            continue
+        if error is None:
+            durable.set_result(None)
+        else:
+            durable.set_exception(error)
+
+
+def _unavailable(folder: Path, error: OSError) -> AuditUnavailable:
+    return AuditUnavailable(f"{folder}: {error.strerror}.")
 
 
 def _begun(path: Path) -> int:
@@ -110,6 +149,7 @@ def _begun(path: Path) -> int:
         _sync(path.parent)
     except OSError:
         os.close(file)
+        unnamed.unlink(missing_ok=True)
         raise
     return file
 

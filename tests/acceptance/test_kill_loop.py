@@ -29,6 +29,7 @@ from dispenser.testing.tokens import fingerprint, standing
 from shared import envelope
 from shared.adapters.amqp_bus import AmqpBus
 from shared.adapters.sql.store import SqlStore
+from shared.audit_filter import AuditFilter
 from shared.messages import EventType
 from shared.model import EnrolmentState, Grant, GrantId, GrantState, Owner, RefreshToken, ServiceName
 from shared.topology import EVENTS_EXCHANGE
@@ -150,7 +151,7 @@ class Scene:
         return max(min(audited), self._told[place])
 
     async def _audited(self, grant: Grant) -> list[datetime]:
-        rows = await self.store.audit.query(service=grant.service, owner=grant.owner, limit=100_000)
+        rows = await self.store.audit.query(_about(grant), limit=100_000)
         mine = ("grant.refresh_failed", grant.generation)
         return [row.at for row in rows if (row.action, row.generation) == mine]
 
@@ -173,7 +174,7 @@ class Scene:
             for call in provider.requests
             if call.refresh_token in mine
         ]
-        rows = await self.store.audit.query(service=grant.service, owner=grant.owner, limit=100_000)
+        rows = await self.store.audit.query(_about(grant), limit=100_000)
         told = [
             (row.at, f"vault: {row.action} {row.outcome} {row.generation} {row.reason}")
             for row in rows
@@ -282,3 +283,7 @@ def _declared(providers: dict[str, Emulator]) -> str:
     declared += ["agents:", '  worker: {description: "never rests"}', "policies:"]
     declared += ['  - {name: all, effect: allow, agents: [worker], services: ["*"], owners: ["*"]}']
     return "\n".join(declared)
+
+
+def _about(grant: Grant) -> AuditFilter:
+    return AuditFilter(service=grant.service, owner=grant.owner)

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from contract.stores import NOW, a_record, an_event, claimed, granted, later, written_events
 
+from shared import audit_line
+from shared.audit_filter import AuditFilter
 from shared.messages import EventType
-from shared.model import GrantState
+from shared.model import AuditRecord, GrantState, Owner, ServiceName
 from shared.ports import Failure, Store
 
 
@@ -47,16 +49,16 @@ async def test_sending_nothing_is_no_mistake(store: Store) -> None:
 async def test_a_record_comes_back_as_it_was(store: Store) -> None:
     record = a_record(generation=3, sequence=2**40, reason="Policy trackers allows it.", purpose="日報 📈")
 
-    await store.audit.append([record])
+    await store.audit.append(lines(record))
 
     assert await store.audit.query() == [record]
 
 
 async def test_records_appended_again_are_there_once(store: Store) -> None:
     first, second = a_record(), a_record()
-    await store.audit.append([first])
+    await store.audit.append(lines(first))
 
-    await store.audit.append([replace(first, outcome="altered"), second])
+    await store.audit.append(lines(replace(first, outcome="altered"), second))
     await store.audit.append([])
 
     assert sorted(await store.audit.query(), key=lambda record: record.sequence) == [first, second]
@@ -65,28 +67,41 @@ async def test_records_appended_again_are_there_once(store: Store) -> None:
 async def test_records_of_two_writers_do_not_collide(store: Store) -> None:
     records = [a_record(writer="serve-1", sequence=1), a_record(writer="serve-2", sequence=1)]
 
-    await store.audit.append(records)
+    await store.audit.append(lines(*records))
 
-    assert await store.audit.query() == records
+    assert await store.audit.query() == records[::-1]
 
 
 async def test_records_are_asked_for_by_field_and_time_newest_first(store: Store) -> None:
     old = a_record(at=later(-100))
     other = a_record(agent="digest", service="slack-post", owner="bob", at=later(1))
     new = a_record(at=later(2))
-    await store.audit.append([old, other, new])
+    await store.audit.append(lines(old, other, new))
 
     assert await store.audit.query() == [new, other, old]
     assert await store.audit.query(limit=1) == [new]
-    assert await store.audit.query(agent="tracker") == [new, old]
-    assert await store.audit.query(service="slack-post") == [other]
-    assert await store.audit.query(owner="bob", agent="tracker") == []
-    assert await store.audit.query(since=later(1)) == [new, other]
+    assert await store.audit.query(AuditFilter(agent="tracker")) == [new, old]
+    assert await store.audit.query(AuditFilter(service="slack-post")) == [other]
+    assert await store.audit.query(AuditFilter(owner="bob", agent="tracker")) == []
+    assert await store.audit.query(AuditFilter(since=later(1))) == [new, other]
 
 
-async def test_a_text_that_no_database_holds_does_not_stop_the_index(store: Store) -> None:
+async def test_a_text_that_no_database_holds_does_not_stop_the_audit(store: Store) -> None:
     """An agent writes the purpose: one crafted text must not keep everybody's records out."""
-    await store.audit.append([a_record(purpose="a\x00b\ud800"), a_record(scopes=("\x00\ud800",))])
+    crafted = [a_record(purpose="a\x00b\ud800"), a_record(owner="\x00\ud800"), a_record(scopes=("\x00",))]
 
-    assert len(await store.audit.query()) == 2
-    assert "a\ufffdb?" in {record.purpose for record in await store.audit.query()}
+    await store.audit.append(lines(*crafted))
+
+    assert await store.audit.query() == crafted[::-1]
+
+
+async def test_the_audit_knows_the_highest_generation_of_a_grant(store: Store) -> None:
+    known = [a_record(generation=generation) for generation in (3, 7, None, 5)]
+    await store.audit.append(lines(*known, a_record(owner="bob", generation=9)))
+
+    assert await store.audit.generation(ServiceName("time-tracker"), Owner("ada")) == 7
+    assert await store.audit.generation(ServiceName("time-tracker"), Owner("eve")) == 0
+
+
+def lines(*records: AuditRecord) -> list[bytes]:
+    return [audit_line.encode(record) for record in records]

@@ -16,6 +16,7 @@ from shared.adapters.memory_bus import MemoryBus
 from shared.adapters.memory_cache import MemoryCache
 from shared.adapters.provider_http import HttpxProviderHttp
 from shared.adapters.sql.store import SqlStore, migrate
+from shared.audit_filter import AuditFilter
 from shared.cache_keys import token_key
 from shared.envelope import open_token, seal_provider_secrets
 from shared.errors import StoreUnavailable
@@ -210,7 +211,9 @@ class Vault:
 
     async def actions(self) -> list[str]:
         """What the audit says happened, oldest first."""
-        return [record.action for record in reversed(await self.store.audit.query(service=SERVICE))]
+        return [
+            record.action for record in reversed(await self.store.audit.query(AuditFilter(service=SERVICE)))
+        ]
 
     def spooled(self) -> list[Path]:
         return sorted(self.folder.glob("*/*.spool"))

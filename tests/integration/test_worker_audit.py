@@ -8,6 +8,7 @@ from integration.refreshing import SERVICE, Vault
 
 from dispenser.testing import Emulator
 from shared.adapters.audit_journal import FileAuditJournal
+from shared.audit_filter import AuditFilter
 from shared.errors import AuditUnavailable, StoreUnavailable
 from shared.model import AuditRecord
 from workers.audit_shipping import AuditShipping
@@ -26,7 +27,7 @@ async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
 class DownIndex:
     """An audit's index whose database does not answer."""
 
-    async def append(self, _: Sequence[AuditRecord]) -> None:
+    async def append(self, _: Sequence[bytes]) -> None:
         raise StoreUnavailable("Made to fail.")
 
 
@@ -49,9 +50,9 @@ async def test_a_rotation_is_audited_though_the_database_fails_after_its_commit(
         await vault.ask(1)
         monkeypatch.undo()
     assert await vault.actions() == []
-    await AuditShipping(folder, vault.store.audit.append).ship()
+    await AuditShipping(folder, vault.store.audit.append, vault.clock).ship()
     assert await vault.actions() == ["grant.connected", "grant.refreshed"]
-    [newest, _] = await vault.store.audit.query(service=SERVICE)
+    [newest, _] = await vault.store.audit.query(AuditFilter(service=SERVICE))
     assert (newest.door, newest.generation) == ("refresher-1", 2)
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from shared import audit_line
 from shared.adapters.sql.purge import ENROLMENTS_KEPT, INTENTS_KEPT, REVOCATIONS_KEPT
+from shared.audit_filter import EVERYTHING, AuditFilter
 from shared.errors import StoreUnavailable, VaultError
 from shared.messages import LifecycleEvent
 from shared.model import (
@@ -455,31 +457,18 @@ class MemoryAudit:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def append(self, records: Sequence[AuditRecord]) -> None:
-        for record in records:
-            clean = replace(record, purpose=_foreign(record.purpose), reason=_foreign(record.reason))
-            self._tables.audit.setdefault((record.writer, record.sequence), clean)
+    async def append(self, lines: Sequence[bytes]) -> None:
+        for record in map(audit_line.decode, lines):
+            self._tables.audit.setdefault((record.writer, record.sequence), record)
 
-    async def query(
-        self,
-        *,
-        agent: str | None = None,
-        service: str | None = None,
-        owner: str | None = None,
-        since: datetime | None = None,
-        limit: int = 1000,
-    ) -> list[AuditRecord]:
-        found = [
-            record
-            for record in self._tables.audit.values()
-            if agent in (None, record.agent)
-            and service in (None, record.service)
-            and owner in (None, record.owner)
-            and (since is None or record.at >= since)
-        ]
-        found.sort(key=lambda record: -record.sequence)
-        found.sort(key=lambda record: record.writer)
+    async def query(self, wanted: AuditFilter = EVERYTHING, *, limit: int = 1000) -> list[AuditRecord]:
+        newest = reversed(self._tables.audit.values())
+        found = [record for record in newest if wanted.matches(record)]
         return sorted(found, key=lambda record: record.at, reverse=True)[:limit]
+
+    async def generation(self, service: ServiceName, owner: Owner) -> int:
+        known = self._tables.audit.values()
+        return max((r.generation or 0 for r in known if (r.service, r.owner) == (service, owner)), default=0)
 
 
 class MemoryTransportKeys:
@@ -509,6 +498,7 @@ class MemoryStore:
         self.admins = MemoryAdmins(tables)
         self.outbox = MemoryOutbox(tables)
         self.audit = MemoryAudit(tables)
+        self.audit_tree = self.checkpoints = None  # nobody in a simulation signs
         self.transport_keys = MemoryTransportKeys(tables)
 
     async def ping(self) -> None:
@@ -548,7 +538,3 @@ def _remove(table: dict[object, object], outlived: Callable[[object], bool]) -> 
     for key in gone:
         del table[key]
     return len(gone)
-
-
-def _foreign(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -25,6 +25,7 @@ from simulation.weather import Weather
 
 from shared.adapters.memory_broker import MemoryBroker
 from shared.adapters.memory_cache import MemoryCache
+from shared.audit_filter import AuditFilter
 from shared.envelope import open_credential
 from shared.errors import SealBroken
 from shared.messages import EventType
@@ -365,7 +366,9 @@ class Simulation:
 
     def _final_grants(self) -> Iterator[FinalGrant]:
         for grant in at_once(self._world.store.grants.select()):
-            records = at_once(self._world.store.audit.query(service=grant.service, owner=grant.owner))
+            records = at_once(
+                self._world.store.audit.query(AuditFilter(service=grant.service, owner=grant.owner))
+            )
             provider, token = self._provider(grant), self._token(grant)
             yield FinalGrant(
                 id=grant.id,

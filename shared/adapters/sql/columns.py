@@ -78,9 +78,12 @@ class ForeignText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+        return None if value is None else storable(value)
+
+
+def storable(text: str) -> str:
+    """A text as a database holds it."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
 def values_of(noun: "DataclassInstance") -> dict[str, Any]:

@@ -2,7 +2,9 @@ from datetime import datetime
 
 from shared.adapters.sql.admins import SqlAdmins
 from shared.adapters.sql.audit import SqlAudit
+from shared.adapters.sql.audit_tree import SqlAuditTree
 from shared.adapters.sql.catalogue import SqlCatalogue
+from shared.adapters.sql.checkpoints import SqlCheckpoints
 from shared.adapters.sql.consents import SqlConsents
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.enrolments import SqlEnrolments
@@ -31,6 +33,8 @@ class SqlStore:
         self.admins = SqlAdmins(database)
         self.outbox = SqlOutbox(database)
         self.audit = SqlAudit(database)
+        self.audit_tree = SqlAuditTree(database)
+        self.checkpoints = SqlCheckpoints(database)
         self.transport_keys = SqlTransportKeys(database)
 
     @classmethod

@@ -210,11 +210,14 @@ transport_keys = Table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
-audit = Table(
-    "audit",
+audit_log = Table(
+    "audit_log",
     metadata,
-    Column("writer", Text, primary_key=True),
-    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    # The leaf's place in the tree: the order of shipping.
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("writer", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    # What is asked for; all that is told comes from the line.
     Column("at", UtcDateTime, nullable=False),
     Column("action", Text, nullable=False),
     Column("outcome", Text, nullable=False),
@@ -222,17 +225,40 @@ audit = Table(
     Column("session", ForeignText, nullable=False),
     Column("owner", ForeignText, nullable=False),
     Column("service", ForeignText, nullable=False),
-    Column("generation", Integer),
+    Column("generation", BigInteger),
     Column("fingerprint", Text, nullable=False),
-    Column("scopes", Names, nullable=False),
-    Column("policy", ForeignText, nullable=False),
-    Column("catalogue_version", Integer, nullable=False),
-    Column("request_id", ForeignText, nullable=False),
-    Column("purpose", ForeignText, nullable=False),
-    Column("door", ForeignText, nullable=False),
-    Column("reason", ForeignText, nullable=False),
+    Column("line", Text, nullable=False),
+    UniqueConstraint("writer", "sequence"),
 )
-Index(None, audit.c.at)
-Index(None, audit.c.agent, audit.c.at)
-Index(None, audit.c.service, audit.c.at)
-Index(None, audit.c.owner, audit.c.at)
+has_fingerprint = audit_log.c.fingerprint != literal_column("''")
+
+Index(None, audit_log.c.at)
+Index(None, audit_log.c.agent, audit_log.c.at)
+Index(None, audit_log.c.owner, audit_log.c.at)
+Index(None, audit_log.c.service, audit_log.c.owner, audit_log.c.generation)
+Index(None, audit_log.c.fingerprint, sqlite_where=has_fingerprint, postgresql_where=has_fingerprint)
+
+#: One row: who appends holds it.
+audit_tree = Table(
+    "audit_tree",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),
+    Column("written_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,32 @@
+from datetime import datetime
+
+from sqlalchemy import select
+
+from shared.adapters.sql.engine import Database
+from shared.adapters.sql.tables import audit_checkpoints
+
+
+class SqlCheckpoints:
+    """Signed checkpoints of the audit's tree, by its size."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, size: int, note: str, now: datetime) -> None:
+        """Keep one. That of a size there is already stays as it is."""
+        put = self._database.insert(audit_checkpoints).values(size=size, note=note, written_at=now)
+        async with self._database.writing() as connection:
+            await connection.execute(put.on_conflict_do_nothing())
+
+    async def newest(self) -> str | None:
+        """That of the largest tree."""
+        query = select(audit_checkpoints.c.note).order_by(audit_checkpoints.c.size.desc()).limit(1)
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
+    async def after(self, size: int, limit: int) -> list[str]:
+        """Those of larger trees, smallest first."""
+        query = select(audit_checkpoints.c.note).where(audit_checkpoints.c.size > size)
+        ordered = query.order_by(audit_checkpoints.c.size).limit(limit)
+        async with self._database.reading() as connection:
+            return list((await connection.execute(ordered)).scalars())

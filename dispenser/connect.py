@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from shared.model import Provider, Service
+from shared.secret import Secret
 
 #: 256 bits for `state`, and as many for the PKCE verifier.
 ENTROPY_BYTES: Final = 64
@@ -33,14 +34,14 @@ class Authorization:
 
     url: str = field(repr=False)
     state: str = field(repr=False)
-    verifier: str = field(repr=False)
+    verifier: Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
     """The owner consented."""
 
-    code: str = field(repr=False)
+    code: Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,9 @@ def begin(provider: Provider, service: Service, *, redirect_uri: str, entropy: b
         "code_challenge_method": "S256",
         **_wishes(provider, service),
     }
-    return Authorization(url=_with(provider.authorization_url, parameters), state=state, verifier=verifier)
+    return Authorization(
+        url=_with(provider.authorization_url, parameters), state=state, verifier=Secret(verifier)
+    )
 
 
 def finish(
@@ -140,7 +143,7 @@ def _outcome(parameters: Mapping[str, str]) -> Callback | CallbackRefused:
             error="invalid_callback",
             description="The provider's answer holds no usable authorization code. Begin again.",
         )
-    return Callback(code=code)
+    return Callback(code=Secret(code))
 
 
 def _provider_refusal(error: str) -> CallbackRefused:

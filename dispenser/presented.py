@@ -1,15 +1,16 @@
 """What somebody brings to connect a service, as the provider's kind of grant wants it."""
 
 from shared.model import ClientItself, GrantKind, Presented, RefreshToken, StaticToken
+from shared.secret import Secret
 
 
 def presented(kind: GrantKind, *, refresh_token: str | None, access_token: str | None = None) -> Presented:
     """The credential that makes a grant of this kind. Raises: ValueError, with a sentence for people."""
     match kind:
         case GrantKind.AUTHORIZATION_CODE if refresh_token and not access_token:
-            return RefreshToken(value=refresh_token)
+            return RefreshToken(value=Secret(refresh_token))
         case GrantKind.STATIC if token := access_token or refresh_token:
-            return StaticToken(value=token)
+            return StaticToken(value=Secret(token))
         case GrantKind.CLIENT_CREDENTIALS | GrantKind.JWT_BEARER if not (refresh_token or access_token):
             return ClientItself()
         case _:

@@ -19,7 +19,7 @@ def handed(service: ServiceName, token: AccessToken, max_ttl_seconds: int | None
     return Reply(
         code=Code.OK,
         service=service,
-        access_token=token.value,
+        access_token=token.value.reveal(),
         token_type=token.token_type,
         expires_in=expires_in,
         expires_at=None if expires_in is None else (now + timedelta(seconds=expires_in)).timestamp(),

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from dispenser.declared import Declarations, SecretReference
 from shared.errors import ConfigurationError
 from shared.model import ProviderName, ProviderSecrets
+from shared.secret import Secret
 
 
 def read_secrets(
@@ -35,8 +36,8 @@ def read_secrets(
 
     secrets = {
         name: ProviderSecrets(
-            client_secrets=tuple(text(reference) for reference in references.client_secrets),
-            private_key=None if references.private_key is None else key(references.private_key),
+            client_secrets=tuple(Secret(text(reference)) for reference in references.client_secrets),
+            private_key=None if references.private_key is None else Secret(key(references.private_key)),
         )
         for name, references in declarations.secrets.items()
     }

@@ -14,6 +14,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ from shared.model import (
     ServiceName,
     StaticToken,
 )
+from shared.secret import Secret
 
 FORMAT: Final = 1
 TO_REFRESHERS: Final = 1
@@ -94,7 +96,7 @@ def open_enrolment(
 
 def seal_provider_secrets(keys: Keyring, provider: Provider, value: ProviderSecrets) -> bytes:
     """A provider's secrets, bound to its token endpoint too: an altered address does not get them."""
-    body = msgpack.packb([list(value.client_secrets), value.private_key])
+    body = msgpack.packb([[_plain(one) for one in value.client_secrets], _plain(value.private_key)])
     return _seal_to_refreshers(keys, 0, _provider_place(provider), body)
 
 
@@ -105,7 +107,10 @@ def open_provider_secrets(keys: Keyring, provider: Provider, sealed: bytes | Non
     client_secrets, private_key = msgpack.unpackb(
         _open_from_refreshers(keys, sealed, _provider_place(provider), 0)
     )
-    return ProviderSecrets(client_secrets=tuple(client_secrets), private_key=private_key)
+    return ProviderSecrets(
+        client_secrets=tuple(Secret(one) for one in client_secrets),
+        private_key=None if private_key is None else Secret(private_key),
+    )
 
 
 def seal_spooled(keys: Keyring, grant_id: GrantId, owner: Owner, generation: int, body: bytes) -> bytes:
@@ -122,7 +127,9 @@ def seal_token(keys: Keyring, service: ServiceName, owner: Owner, token: AccessT
     """An access token for the cache, bound to the service, owner and generation it is for."""
     expires = None if token.expires_at is None else token.expires_at.timestamp()
     issued = token.issued_at.timestamp()
-    body = msgpack.packb([token.value, token.token_type, list(token.scopes), issued, expires, token.grant_id])
+    body = msgpack.packb(
+        [token.value.reveal(), token.token_type, list(token.scopes), issued, expires, token.grant_id]
+    )
     return _seal_under_cache_key(keys, token.generation, _place("token", service, owner), body)
 
 
@@ -131,7 +138,7 @@ def open_token(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes)
     generation, opened = _open_from_cache_key(keys, sealed, _place("token", service, owner))
     value, token_type, scopes, issued, expires, grant_id = msgpack.unpackb(opened)
     return AccessToken(
-        value=value,
+        value=Secret(value),
         token_type=token_type,
         scopes=tuple(scopes),
         issued_at=datetime.fromtimestamp(issued, UTC),
@@ -142,17 +149,19 @@ def open_token(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes)
 
 
 def seal_verifier(
-    keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, verifier: str
+    keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, verifier: Secret
 ) -> bytes:
     """A PKCE verifier that waits for its callback, bound to its consent and to whose it is."""
     place = _place("verifier", state_hash.hex(), service, owner)
-    return _seal_under_cache_key(keys, 0, place, verifier.encode())
+    return _seal_under_cache_key(keys, 0, place, verifier.reveal().encode())
 
 
-def open_verifier(keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, sealed: bytes) -> str:
+def open_verifier(
+    keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, sealed: bytes
+) -> Secret:
     """Raises: SealBroken, KeyMissing."""
     place = _place("verifier", state_hash.hex(), service, owner)
-    return _open_from_cache_key(keys, sealed, place)[1].decode()
+    return Secret(_open_from_cache_key(keys, sealed, place)[1].decode())
 
 
 def seal_ticket(keys: Keyring, service: ServiceName, owner: Owner, expires_at: datetime) -> bytes:
@@ -278,11 +287,19 @@ def _provider_place(provider: Provider) -> bytes:
 
 
 def _pack(value: Presented) -> bytes:
-    fields = {name: getattr(value, name) for name in value.__dataclass_fields__}
-    return bytes(msgpack.packb([_NAMES[type(value)], fields]))
+    written = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return bytes(msgpack.packb([_NAMES[type(value)], written]))
+
+
+def _plain(value: Any) -> Any:
+    return value.reveal() if isinstance(value, Secret) else value
 
 
 def _unpack(body: bytes) -> Presented:
-    name, fields = msgpack.unpackb(body)
-    arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return _PRESENTED[name](**arguments)
+    name, written = msgpack.unpackb(body)
+    kind = _PRESENTED[name]
+    secret = {each.name for each in fields(kind) if each.type is Secret}
+    arguments: dict[str, Any] = {
+        k: Secret(v) if k in secret else tuple(v) if isinstance(v, list) else v for k, v in written.items()
+    }
+    return kind(**arguments)

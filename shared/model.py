@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from shared.secret import Secret
+
 ProviderName = NewType("ProviderName", str)
 ServiceName = NewType("ServiceName", str)
 AgentName = NewType("AgentName", str)
@@ -164,9 +166,9 @@ class ProviderSecrets:
     """What of a provider is sealed to the refreshers' key. Opened in a refresher only."""
 
     #: In order of preference: several while one is being replaced.
-    client_secrets: tuple[str, ...] = field(default=(), repr=False)
+    client_secrets: tuple[Secret, ...] = ()
     #: PEM, for `private_key_jwt` and JWT bearer assertions.
-    private_key: str | None = field(default=None, repr=False)
+    private_key: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +269,7 @@ class Grant:
 class AccessToken:
     """What a provider issued. Exists unsealed only in a refresher and on its way to an agent."""
 
-    value: str = field(repr=False)
+    value: Secret
     token_type: str
     scopes: tuple[str, ...]
     issued_at: datetime
@@ -305,8 +307,8 @@ class Enrolment:
 class AuthorizationCode:
     """What the callback brought (RFC 6749 §4.1.2) and what its exchange needs (RFC 7636 §4.5)."""
 
-    code: str = field(repr=False)
-    verifier: str = field(repr=False)
+    code: Secret
+    verifier: Secret
     redirect_uri: str
     scopes: tuple[str, ...]
 
@@ -315,21 +317,21 @@ class AuthorizationCode:
 class RefreshToken:
     """A refresh token brought from elsewhere."""
 
-    value: str = field(repr=False)
+    value: Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticToken:
     """A token without expiry."""
 
-    value: str = field(repr=False)
+    value: Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAccountKey:
     """The private key of a service account, in PEM, with the claims it signs for (RFC 7523 §3)."""
 
-    private_key: str = field(repr=False)
+    private_key: Secret
     issuer: str
     key_id: str | None = None
     subject: str | None = None

@@ -13,6 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from shared.errors import ConfigurationError
+from shared.secret import Secret
 
 LIFETIME_SECONDS: Final = 60
 _CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
@@ -30,9 +31,9 @@ class Claims:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
-def signed(claims: Claims, private_key: str, key_id: str | None, now: datetime) -> str:
+def signed(claims: Claims, private_key: Secret, key_id: str | None, now: datetime) -> str:
     """The assertion as a compact JWT. Raises: ConfigurationError where the key does not sign."""
-    algorithm, key = _key(private_key)
+    algorithm, key = _key(private_key.reveal())
     header = {"alg": algorithm, "typ": "JWT"} | ({"kid": key_id} if key_id else {})
     issued = int(now.timestamp())
     body = {

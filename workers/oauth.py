@@ -73,9 +73,9 @@ def code_exchange(
     """Redeem an authorization code (RFC 6749 §4.1.3) with its verifier (RFC 7636 §4.5)."""
     form = {
         "grant_type": "authorization_code",
-        "code": code.code,
+        "code": code.code.reveal(),
         "redirect_uri": code.redirect_uri,
-        "code_verifier": code.verifier,
+        "code_verifier": code.verifier.reveal(),
         **_resource(service),
     }
     return _to_token_endpoint(provider, secrets, form, now=now, jti=jti)
@@ -92,7 +92,12 @@ def refresh(
 ) -> HttpRequest:
     """Redeem a refresh token (RFC 6749 §6)."""
     scope = _scope(provider, service) if provider.scope_on_refresh else {}
-    form = {"grant_type": "refresh_token", "refresh_token": token.value, **scope, **_resource(service)}
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": token.value.reveal(),
+        **scope,
+        **_resource(service),
+    }
     return _to_token_endpoint(provider, secrets, form, now=now, jti=jti)
 
 
@@ -134,7 +139,7 @@ def revocation(
     """Give a refresh token back (RFC 7009 §2.1). None: the provider has no place for it."""
     if provider.revocation_url is None:
         return None
-    form = {"token": token.value, "token_type_hint": "refresh_token"}
+    form = {"token": token.value.reveal(), "token_type_hint": "refresh_token"}
     headers, fields = _authenticated(provider, secrets, form, now=now, jti=jti)
     # RFC 7009 knows forms alone, whatever the token endpoint takes.
     return _post(provider, provider.revocation_url, headers, fields, BodyFormat.FORM)
@@ -241,7 +246,7 @@ def _basic(client_id: str, secret: str) -> str:
 def _secret(provider: Provider, secrets: ProviderSecrets) -> str:
     if not secrets.client_secrets:
         raise ConfigurationError([f"Provider {provider.name} has no client_secret: declare one and apply."])
-    return secrets.client_secrets[0]
+    return secrets.client_secrets[0].reveal()
 
 
 def _client_assertion(provider: Provider, secrets: ProviderSecrets, *, now: datetime, jti: str) -> str:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from shared.model import ExpiryUnit, Provider, RefusalKind
+from shared.secret import Secret
 from workers import refusal_code
 from workers.answer import Answer
 
@@ -26,14 +27,14 @@ _TOKEN_TYPES: Final = {"bearer": "Bearer", "bot": "Bearer", "user": "Bearer", "d
 class Issued:
     """A token was issued."""
 
-    access_token: str = field(repr=False)
+    access_token: Secret
     token_type: str
     #: None: the provider did not say.
     expires_in_seconds: float | None
     #: None: as asked for (RFC 6749 §5.1), or as before.
     scopes: tuple[str, ...] | None
     #: None: the old one goes on (RFC 6749 §6).
-    refresh_token: str | None = field(repr=False)
+    refresh_token: Secret | None
     #: None: the provider did not say, as most do not.
     refresh_token_expires_in_seconds: float | None = None
 
@@ -97,12 +98,13 @@ def _issued(fields: Mapping[str, Any], provider: Provider) -> Issued | None:
     if access_token is None or not (access_token.isascii() and access_token.isprintable()):
         return None
     kind = _text(fields.get("token_type")) or "Bearer"
+    refresh_token = _text(fields.get("refresh_token"))
     return Issued(
-        access_token=access_token,
+        access_token=Secret(access_token),
         token_type=_TOKEN_TYPES.get(kind.lower(), kind),
         expires_in_seconds=_expires_in(fields.get("expires_in"), provider.expires_in_unit),
         scopes=_scopes(fields.get("scope"), provider.scope_separator),
-        refresh_token=_text(fields.get("refresh_token")),
+        refresh_token=None if refresh_token is None else Secret(refresh_token),
         # Not of the RFC: GitHub, Google and Microsoft say it so.
         refresh_token_expires_in_seconds=_expires_in(
             fields.get("refresh_token_expires_in"), provider.expires_in_unit

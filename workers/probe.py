@@ -17,6 +17,7 @@ from shared.model import (
     StaticToken,
 )
 from shared.ports import Clock, NoAnswer, NotSent, ProviderHttp
+from shared.secret import Secret
 from workers import oauth
 from workers.answer import Answer
 from workers.outcome import NOT_SENT, Issued, Outcome, Refused, read
@@ -75,9 +76,9 @@ def finding(provider: Provider, outcome: Outcome) -> Finding:
 def _nobodys(provider: Provider) -> Presented:
     match provider.grant:
         case GrantKind.AUTHORIZATION_CODE:
-            return RefreshToken(value=NOBODYS_TOKEN)
+            return RefreshToken(value=Secret(NOBODYS_TOKEN))
         case GrantKind.STATIC:
-            return StaticToken(value=NOBODYS_TOKEN)
+            return StaticToken(value=Secret(NOBODYS_TOKEN))
         case _:
             return ClientItself()
 

@@ -16,6 +16,7 @@ from shared.envelope import open_verifier
 from shared.errors import SealBroken
 from shared.model import AuthorizationCode, Enrolment, EnrolmentState, Provider, Service
 from shared.ports import Consent
+from shared.secret import Secret
 
 router = APIRouter(tags=["consent"])
 
@@ -73,7 +74,7 @@ async def _declared(door: Door, consent: Consent) -> tuple[Service, Provider]:
     return service, catalogue.providers[service.provider]
 
 
-async def _enrolled(door: Door, consent: Consent, service: Service, code: str) -> Enrolment | None:
+async def _enrolled(door: Door, consent: Consent, service: Service, code: Secret) -> Enrolment | None:
     try:
         verifier = open_verifier(
             door.keys, consent.state_hash, consent.service, consent.owner, consent.sealed_verifier

@@ -32,6 +32,7 @@ from shared.adapters.sql.store import SqlStore
 from shared.audit_filter import AuditFilter
 from shared.messages import EventType
 from shared.model import EnrolmentState, Grant, GrantId, GrantState, Owner, RefreshToken, ServiceName
+from shared.secret import Secret
 from shared.topology import EVENTS_EXCHANGE
 
 KILLS = int(os.environ.get("DISPENSER_TEST_KILLS", "200"))
@@ -186,7 +187,7 @@ class Scene:
     def _credential(self, grant: Grant) -> str:
         credential = envelope.open_credential(self.loop.keys, grant)
         assert isinstance(credential, RefreshToken)
-        return credential.value
+        return credential.value.reveal()
 
     async def _present(self, service: str, owner: str) -> str:
         return await enrol.present(
@@ -196,7 +197,7 @@ class Scene:
             lambda: datetime.now(UTC),
             service=ServiceName(service),
             owner=Owner(owner),
-            presented=RefreshToken(value=self.loop.providers[service].issue_refresh_token(owner)),
+            presented=RefreshToken(value=Secret(self.loop.providers[service].issue_refresh_token(owner))),
         )
 
 

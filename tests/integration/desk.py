@@ -37,6 +37,7 @@ from shared.model import (
     ServiceName,
 )
 from shared.ports import Ack, Bus, Claim, Declared, Delivery, Failure, Renewal, Settlement
+from shared.secret import Secret
 from shared.topology import URGENT_QUEUE
 
 PLACE = (ServiceName("time-tracker"), Owner("ada"))
@@ -179,7 +180,7 @@ class Desk:
     def token(self, generation: int, left: float = LIFE_SECONDS, scopes: Sequence[str] = ()) -> AccessToken:
         expires_at = self.time + timedelta(seconds=left)
         return AccessToken(
-            value=f"token-{generation}",
+            value=Secret(f"token-{generation}"),
             token_type="Bearer",
             scopes=tuple(scopes) or ("tasks:write",),
             issued_at=expires_at - timedelta(seconds=LIFE_SECONDS),

@@ -39,6 +39,7 @@ from shared.model import (
     ServiceName,
 )
 from shared.ports import AuditJournal, Claim, Declared, Delivery, Outgoing, Renewal, Unclaimed
+from shared.secret import Secret
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
 from workers.refresher import Refresher
 from workers.spool import Spool
@@ -162,7 +163,7 @@ class Vault:
             grant=grant,
         )
         provider = replace(provider, **fields)
-        opened = secrets or ProviderSecrets(client_secrets=(self.emulator.client_secret,))
+        opened = secrets or ProviderSecrets(client_secrets=(Secret(self.emulator.client_secret),))
         service = Service(name=SERVICE, provider=PROVIDER, scopes=tuple(scopes))
         sealed = seal_provider_secrets(self.keys, provider, opened)
         await self.store.catalogue.apply(
@@ -172,7 +173,7 @@ class Vault:
 
     async def connect(self, presented: Presented | None = None, *, owner: Owner = OWNER) -> Enrolment:
         """Present a credential, and what became of it."""
-        presented = presented or RefreshToken(value=self.emulator.issue_refresh_token(owner))
+        presented = presented or RefreshToken(value=Secret(self.emulator.issue_refresh_token(owner)))
         enrolment_id = await present(
             self.store, self.bus, self.keys, self.clock, service=SERVICE, owner=owner, presented=presented
         )

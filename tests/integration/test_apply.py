@@ -17,6 +17,7 @@ from shared.adapters.sql.store import SqlStore, migrate
 from shared.envelope import open_provider_secrets
 from shared.keyring import Keyring
 from shared.model import Provider, ProviderSecrets
+from shared.secret import Secret
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EXAMPLE = Path(__file__).parents[2] / "examples/productivity.yaml"
@@ -86,7 +87,7 @@ async def test_secrets_are_sealed_to_the_refreshers(store: SqlStore, keys: Keyri
     changes = await apply(store, keys, declarations, read_secrets(declarations, ENVIRONMENT), NOW)
     assert "provider tracker-co: added, secret sealed anew" in map(str, changes)
     tracker, *_ = declarations.providers
-    assert await secrets_of(store, keys, tracker) == ProviderSecrets(client_secrets=("tt",))
+    assert await secrets_of(store, keys, tracker) == ProviderSecrets(client_secrets=(Secret("tt"),))
 
 
 async def test_a_new_secret_is_taken_though_nothing_else_changed(store: SqlStore, keys: Keyring) -> None:
@@ -95,7 +96,7 @@ async def test_a_new_secret_is_taken_though_nothing_else_changed(store: SqlStore
     rotated = read_secrets(declarations, ENVIRONMENT | {"TT_CLIENT_SECRET": "next"})
     assert actions(await apply(store, keys, declarations, rotated, NOW)) == {Action.UNCHANGED}
     assert await secrets_of(store, keys, declarations.providers[0]) == ProviderSecrets(
-        client_secrets=("next",)
+        client_secrets=(Secret("next"),)
     )
 
 
@@ -104,7 +105,7 @@ async def test_an_unchanged_provider_keeps_its_secret_where_none_is_given(
 ) -> None:
     provider = parse({"a.yaml": TEXT}).providers[0]
     declarations = Declarations(providers=(provider,))
-    secrets = {provider.name: ProviderSecrets(client_secrets=("kept",))}
+    secrets = {provider.name: ProviderSecrets(client_secrets=(Secret("kept"),))}
     await apply(store, keys, declarations, secrets, NOW)
     await apply(store, keys, parse({"a.yaml": TEXT}), {}, NOW)
     assert await secrets_of(store, keys, provider) == secrets[provider.name]
@@ -114,7 +115,7 @@ async def test_a_secret_of_the_old_address_is_not_left_under_the_new_one(
     store: SqlStore, keys: Keyring
 ) -> None:
     provider = parse({"a.yaml": TEXT}).providers[0]
-    secrets = {provider.name: ProviderSecrets(client_secrets=("old",))}
+    secrets = {provider.name: ProviderSecrets(client_secrets=(Secret("old"),))}
     await apply(store, keys, Declarations(providers=(provider,)), secrets, NOW)
     moved = replace(provider, token_url="https://elsewhere.example/token")
     await apply(store, keys, Declarations(providers=(moved,)), {}, NOW)

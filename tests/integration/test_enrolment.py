@@ -24,6 +24,7 @@ from shared.model import (
     ServiceAccountKey,
     StaticToken,
 )
+from shared.secret import Secret
 from workers.decision import LEASE_SECONDS
 
 ROBOT = "robot@tracker-co"
@@ -62,7 +63,9 @@ async def consented(vault: Vault) -> AuthorizationCode:
     async with httpx.AsyncClient() as browser:
         answer = await browser.get(vault.emulator.authorization_url, params=asked)
     [code] = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
-    return AuthorizationCode(code=code, verifier=verifier, redirect_uri=callback, scopes=("tasks:write",))
+    return AuthorizationCode(
+        code=Secret(code), verifier=Secret(verifier), redirect_uri=callback, scopes=("tasks:write",)
+    )
 
 
 async def test_a_code_becomes_a_grant_that_rotates(vault: Vault):
@@ -167,9 +170,9 @@ async def test_a_reconnection_keeps_the_id_and_outgrows_the_generation(vault: Va
 
 async def test_a_static_token_is_served_as_it_is_and_never_refreshed(vault: Vault):
     await vault.declare(grant=GrantKind.STATIC)
-    await vault.connect(StaticToken(value="a-personal-token"))
+    await vault.connect(StaticToken(value=Secret("a-personal-token")))
     grant, token = await vault.grant(), await vault.token()
-    assert (token.value, token.expires_at, grant.refresh_at) == ("a-personal-token", None, None)
+    assert (token.value, token.expires_at, grant.refresh_at) == (Secret("a-personal-token"), None, None)
     await vault.ask(1)
     assert (await vault.grant()).state is GrantState.ACTIVE
     assert vault.emulator.token_calls == 0
@@ -194,7 +197,7 @@ async def test_a_service_account_has_tokens_by_its_key(vault: Vault):
     )
     vault.emulator.register_service_account(ROBOT, public.decode())
     await vault.declare(grant=GrantKind.JWT_BEARER, client_id="", client_auth=ClientAuth.NONE)
-    enrolment = await vault.connect(ServiceAccountKey(private_key=private.decode(), issuer=ROBOT))
+    enrolment = await vault.connect(ServiceAccountKey(private_key=Secret(private.decode()), issuer=ROBOT))
     assert (enrolment.state, enrolment.error) == (EnrolmentState.DONE, None)
     await vault.ask(1)
     assert (await vault.token()).generation == 2

@@ -78,7 +78,7 @@ async def sent(vault: Vault) -> None:
     """The request of a refresher that was killed before the answer came."""
     credential = open_credential(vault.keys, await vault.grant())
     assert isinstance(credential, RefreshToken)
-    form = {"grant_type": "refresh_token", "refresh_token": credential.value}
+    form = {"grant_type": "refresh_token", "refresh_token": credential.value.reveal()}
     auth = (vault.emulator.client_id, vault.emulator.client_secret)
     async with httpx.AsyncClient() as http:
         assert (await http.post(vault.emulator.token_url, data=form, auth=auth)).status_code == 200

@@ -18,6 +18,7 @@ from dispenser.testing import Emulator
 from dispenser.testing.faults import InvalidClient, RateLimited
 from shared.model import Grant, GrantState, Owner, ProviderSecrets
 from shared.ports import Declared
+from shared.secret import Secret
 
 BOB = Owner("bob")
 #: The least that an agent waits for a refresh that does not come.
@@ -110,7 +111,7 @@ async def test_the_next_secret_is_tried_at_once_whoever_was_refused_meanwhile(va
     for owner in owners:
         await vault.connect(owner=owner)
     await vault.declare(
-        secrets=ProviderSecrets(client_secrets=("expired", vault.emulator.client_secret)),
+        secrets=ProviderSecrets(client_secrets=(Secret("expired"), Secret(vault.emulator.client_secret))),
         max_concurrency=16,
     )
     vault.clock.advance(2)  # the catalogue is looked at again

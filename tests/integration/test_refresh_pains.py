@@ -49,6 +49,7 @@ from shared.model import (
     Rotation,
 )
 from shared.ports import Delivery
+from shared.secret import Secret
 from shared.topology import URGENT_KEY
 from workers.scheduler import Scheduler
 
@@ -98,7 +99,7 @@ async def consented(vault: Vault, scopes: str = "tasks:write chat:write") -> Aut
         answer = await browser.get(vault.emulator.authorization_url, params=asked)
     [code] = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
     return AuthorizationCode(
-        code=code, verifier=VERIFIER, redirect_uri=CALLBACK, scopes=tuple(scopes.split())
+        code=Secret(code), verifier=Secret(VERIFIER), redirect_uri=CALLBACK, scopes=tuple(scopes.split())
     )
 
 
@@ -266,7 +267,7 @@ async def test_pain_09_an_expired_client_secret_breaks_every_connection(connecte
 
 
 async def test_pain_09_a_secret_that_is_replaced_costs_no_refresh(vault: Vault):
-    secrets = ProviderSecrets(client_secrets=("the-old-one", vault.emulator.client_secret))
+    secrets = ProviderSecrets(client_secrets=(Secret("the-old-one"), Secret(vault.emulator.client_secret)))
     await vault.declare(secrets=secrets)
     assert (await vault.connect()).state is EnrolmentState.DONE
     await vault.ask(1)
@@ -462,6 +463,6 @@ async def test_pain_28_a_refresh_token_of_another_client_is_imported(vault: Vaul
     await vault.declare()
     vault.emulator.register_client("another-client", "secret")
     foreign = vault.emulator.issue_refresh_token(OWNER, client_id="another-client")
-    enrolment = await vault.connect(RefreshToken(value=foreign))
+    enrolment = await vault.connect(RefreshToken(value=Secret(foreign)))
     assert (enrolment.state, enrolment.error) == (EnrolmentState.FAILED, "invalid_grant")
     assert await vault.store.grants.select() == []

@@ -325,7 +325,11 @@ async def test_no_secret_lies_in_the_database_or_the_spool(connected: Vault):
     await connected.ask(1)
     credential = open_credential(connected.keys, await connected.grant())
     assert isinstance(credential, RefreshToken)
-    secrets = [credential.value, connected.emulator.client_secret, (await connected.token()).value]
+    secrets = [
+        credential.value.reveal(),
+        connected.emulator.client_secret,
+        (await connected.token()).value.reveal(),
+    ]
     [spooled] = connected.spooled()
     for path in [spooled, *connected.database_files()]:
         content = path.read_bytes()

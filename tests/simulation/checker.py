@@ -30,6 +30,7 @@ from simulation.provider import HABITS, Habit, Replay
 from shared.envelope import fingerprint
 from shared.messages import EventType
 from shared.model import GrantId, GrantState, OnReuse, RefreshToken
+from shared.secret import Secret
 
 #: Seconds in which a reply that has arrived must be on disk: sealing it and one fsync.
 FSYNC_SECONDS: Final = 0.1
@@ -261,7 +262,7 @@ def what_is_spooled_takes_effect(evidence: Evidence) -> Iterator[Violation]:
         claim = evidence.claims.get(call.sent.entry)
         if claim is None or not (call.safe and call.issued and _answered(call)):
             continue
-        stored = fingerprint(claim.grant, RefreshToken(value=call.child)) if call.child else None
+        stored = fingerprint(claim.grant, RefreshToken(value=Secret(call.child))) if call.child else None
         elsewhere = any(e.after is not None and e.after.fingerprint == stored for e in evidence.written)
         if call.sent.entry not in ended and call.child and not elsewhere:
             yield Violation(
@@ -570,12 +571,12 @@ def _silent(evidence: Evidence, grant: FinalGrant, what: str) -> Violation:
 def _follows(grant: GrantId, before: Row | None, after: Row | None, call: Call) -> bool:
     if before is None or after is None:
         return False
-    redeemed = fingerprint(grant, RefreshToken(value=call.sent.token))
-    brought = fingerprint(grant, RefreshToken(value=call.child)) if call.child else redeemed
+    redeemed = fingerprint(grant, RefreshToken(value=Secret(call.sent.token)))
+    brought = fingerprint(grant, RefreshToken(value=Secret(call.child))) if call.child else redeemed
     return before.fingerprint == redeemed and after.fingerprint == brought
 
 
 def _refused(call: Call | None, grant: GrantId, row: Row) -> bool:
     if call is None or call.processed is None or call.processed.result != "invalid_grant":
         return False
-    return fingerprint(grant, RefreshToken(value=call.sent.token)) == row.fingerprint
+    return fingerprint(grant, RefreshToken(value=Secret(call.sent.token))) == row.fingerprint

@@ -44,6 +44,7 @@ from shared.model import (
     ServiceName,
 )
 from shared.ports import Declared, Delivery, Store
+from shared.secret import Secret
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
 
 
@@ -92,7 +93,7 @@ def reconnect(world: World, account: Account) -> None:
         return
     number = round(world.history.now() * 1000)
     enrolment_id, now = EnrolmentId(f"enrolment-{number}"), CURRENT.get().clock()
-    presented = RefreshToken(value=world.providers[service].consent())
+    presented = RefreshToken(value=Secret(world.providers[service].consent()))
     enrolment = Enrolment(
         id=enrolment_id,
         service=service,
@@ -125,7 +126,9 @@ def _provider(plan: Plan, name: str) -> Provider:
 
 
 def _declared(world: World, provider: Provider) -> tuple[Provider, bytes]:
-    return provider, seal_provider_secrets(world.keys, provider, ProviderSecrets(client_secrets=("secret",)))
+    return provider, seal_provider_secrets(
+        world.keys, provider, ProviderSecrets(client_secrets=(Secret("secret"),))
+    )
 
 
 def _connect(world: World, plan: Plan, account: Account) -> None:
@@ -144,10 +147,10 @@ def _grant(world: World, account: Account, issued: datetime, expires: datetime) 
     grant_id = GrantId(f"grant of {owner}")
     credential: Credential = ClientItself()
     if account.habit.grant is GrantKind.AUTHORIZATION_CODE:
-        credential = RefreshToken(value=provider.consent())
+        credential = RefreshToken(value=Secret(provider.consent()))
     kept = isinstance(credential, RefreshToken)
     token = AccessToken(
-        value=f"at:{service}:0:{owner}", token_type="Bearer", scopes=(), issued_at=issued,
+        value=Secret(f"at:{service}:0:{owner}"), token_type="Bearer", scopes=(), issued_at=issued,
         expires_at=expires, generation=1, grant_id=grant_id,
     )  # fmt: skip
     return Grant(

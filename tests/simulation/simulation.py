@@ -397,7 +397,7 @@ class Simulation:
             credential = open_credential(self._world.keys, grant)
         except SealBroken:  # which makes it a lost one
             return ""
-        return credential.value if isinstance(credential, RefreshToken) else ""
+        return credential.value.reveal() if isinstance(credential, RefreshToken) else ""
 
 
 @dataclass(slots=True)

@@ -40,6 +40,7 @@ from shared.model import (
     RefreshToken,
 )
 from shared.ports import Declared, HttpRequest, HttpResponse
+from shared.secret import Secret
 from workers.refresher import Refresher
 from workers.scheduler import Scheduler
 from workers.spool import Spool
@@ -142,7 +143,7 @@ class Herd:
         return [grant for grant in self.renewed() if grant.updated_at > needed_by]
 
     async def _lay(self, left_seconds: float, due: Callable[[datetime, datetime, float], datetime]) -> None:
-        sealed = seal_provider_secrets(KEYS, self.provider, ProviderSecrets(client_secrets=("s",)))
+        sealed = seal_provider_secrets(KEYS, self.provider, ProviderSecrets(client_secrets=(Secret("s"),)))
         await self.store.catalogue.apply(
             Declared(providers=[(self.provider, sealed)], services=[self.service]), BEGINNING
         )
@@ -154,9 +155,9 @@ class Herd:
 
     def _grant(self, number: int, issued: datetime, ends: datetime, due: datetime) -> Grant:
         owner, grant_id = Owner(f"owner-{number}"), GrantId(f"grant-{number}")
-        credential = RefreshToken(value=f"first-{number}")
+        credential = RefreshToken(value=Secret(f"first-{number}"))
         token = AccessToken(
-            value="old",
+            value=Secret("old"),
             token_type="Bearer",
             scopes=(),
             issued_at=issued,

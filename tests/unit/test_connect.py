@@ -9,6 +9,7 @@ import pytest
 from builders import a_provider, a_service
 
 from dispenser.connect import ENTROPY_BYTES, Callback, CallbackRefused, begin, finish, is_loopback
+from shared.secret import Secret
 
 ENTROPY = bytes(range(ENTROPY_BYTES))
 ISSUER = "https://id.example"
@@ -23,7 +24,9 @@ def asked(provider: Any = None, **service: Any) -> dict[str, str]:
 def test_the_request_is_what_rfc_6749_and_7636_ask_for() -> None:
     begun = begin(a_provider(), a_service(), redirect_uri=REDIRECT, entropy=ENTROPY)
     challenge = (
-        base64.urlsafe_b64encode(hashlib.sha256(begun.verifier.encode()).digest()).rstrip(b"=").decode()
+        base64.urlsafe_b64encode(hashlib.sha256(begun.verifier.reveal().encode()).digest())
+        .rstrip(b"=")
+        .decode()
     )
     assert begun.url.startswith("https://id.example/authorize?")
     assert asked() == {
@@ -35,8 +38,8 @@ def test_the_request_is_what_rfc_6749_and_7636_ask_for() -> None:
         "code_challenge_method": "S256",
         "scope": "tasks:write",
     }
-    assert begun.state != begun.verifier
-    assert 43 <= len(begun.verifier) <= 128  # RFC 7636 §4.1
+    assert begun.state != begun.verifier.reveal()
+    assert 43 <= len(begun.verifier.reveal()) <= 128  # RFC 7636 §4.1
 
 
 def test_scopes_audience_and_more_parameters_go_along() -> None:
@@ -53,7 +56,7 @@ def test_scopes_audience_and_more_parameters_go_along() -> None:
 def test_neither_secret_shows_in_a_repr() -> None:
     begun = begin(a_provider(), a_service(), redirect_uri=REDIRECT, entropy=ENTROPY)
     assert begun.state not in repr(begun)
-    assert begun.verifier not in repr(begun)
+    assert begun.verifier.reveal() not in repr(begun)
 
 
 def test_too_little_entropy_begins_nothing() -> None:
@@ -89,7 +92,7 @@ def test_an_answer_counts_only_from_the_server_that_was_asked(
 ) -> None:
     outcome = finish(a_provider(**provider), "s", {"state": "s"} | parameters)
     if error is None:
-        assert outcome == Callback(code="c")
+        assert outcome == Callback(code=Secret("c"))
     else:
         assert isinstance(outcome, CallbackRefused)
         assert (outcome.error, "script" in outcome.description) == (error, False)

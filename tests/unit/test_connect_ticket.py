@@ -14,6 +14,7 @@ from dispenser.connect_ticket import LIFETIME_SECONDS, InvalidTicket, connect_ur
 from shared import envelope
 from shared.errors import KeyMissing
 from shared.model import AccessToken, GrantId, Owner, ServiceName
+from shared.secret import Secret
 
 TRACKER, ADA = ServiceName("time-tracker"), Owner("ada")
 END = (NOW + timedelta(seconds=LIFETIME_SECONDS)).replace(microsecond=0)
@@ -42,7 +43,7 @@ def test_another_vaults_is_none() -> None:
 
 def test_a_cached_token_of_the_same_two_is_none() -> None:
     token = AccessToken(
-        value="at",
+        value=Secret("at"),
         token_type="Bearer",
         scopes=(),
         issued_at=NOW,

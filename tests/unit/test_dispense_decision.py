@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dispenser.decision import Hand, Refresh, Refuse, Want, decide, usable
 from dispenser.protocol import Code
 from shared.model import REFRESHABLE, AccessToken, Grant, GrantId, GrantState, Owner, ServiceName
+from shared.secret import Secret
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 GRANT = Grant(
@@ -36,7 +37,7 @@ def token(left: float | None, life: float = 3600.0) -> AccessToken:
     expires_at = None if left is None else NOW + timedelta(seconds=left)
     issued_at = NOW if expires_at is None else expires_at - timedelta(seconds=life)
     return AccessToken(
-        value="v",
+        value=Secret("v"),
         token_type="Bearer",
         scopes=("a", "b"),
         issued_at=issued_at,

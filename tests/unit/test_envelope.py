@@ -29,6 +29,7 @@ from shared.model import (
     ServiceName,
     StaticToken,
 )
+from shared.secret import Secret
 
 NOW = datetime(2026, 11, 24, 8, 0, 0, 123456, tzinfo=UTC)
 KEYS = keyring.parse(json.dumps(keyring.generate()))
@@ -37,7 +38,7 @@ WRITER = replace(KEYS, grant_private={})
 TRACKER, ADA = ServiceName("time-tracker"), Owner("ada")
 ENROLMENT = EnrolmentId("e1")
 PROVIDER = Provider(name=ProviderName("p"), client_id="c", token_url="https://p.example/token")
-SECRETS = ProviderSecrets(client_secrets=("new", "old"), private_key="pem")
+SECRETS = ProviderSecrets(client_secrets=(Secret("new"), Secret("old")), private_key=Secret("pem"))
 
 
 def grant(sealed: bytes | None, **changes: object) -> Grant:
@@ -63,7 +64,7 @@ def grant(sealed: bytes | None, **changes: object) -> Grant:
 
 def token(**changes: object) -> AccessToken:
     values = {
-        "value": "at_1",
+        "value": Secret("at_1"),
         "token_type": "Bearer",
         "scopes": ("a", "b"),
         "issued_at": NOW,
@@ -74,9 +75,9 @@ def token(**changes: object) -> AccessToken:
     return AccessToken(**values | changes)  # type: ignore[arg-type]
 
 
-CREDENTIAL = envelope.seal_credential(KEYS, GrantId("g1"), ADA, 7, RefreshToken(value="rt"))
+CREDENTIAL = envelope.seal_credential(KEYS, GrantId("g1"), ADA, 7, RefreshToken(value=Secret("rt")))
 TOKEN = envelope.seal_token(KEYS, TRACKER, ADA, token())
-PRESENTED = envelope.seal_enrolment(KEYS, ENROLMENT, TRACKER, ADA, RefreshToken(value="rt"))
+PRESENTED = envelope.seal_enrolment(KEYS, ENROLMENT, TRACKER, ADA, RefreshToken(value=Secret("rt")))
 SPOOLED = envelope.seal_spooled(KEYS, GrantId("g1"), ADA, 7, b"answer")
 REGISTERED = envelope.seal_provider_secrets(KEYS, PROVIDER, SECRETS)
 
@@ -84,10 +85,10 @@ REGISTERED = envelope.seal_provider_secrets(KEYS, PROVIDER, SECRETS)
 @pytest.mark.parametrize(
     "presented",
     [
-        AuthorizationCode(code="c", verifier="v", redirect_uri="r", scopes=("a", "b")),
-        RefreshToken(value="rt"),
-        StaticToken(value="pat"),
-        ServiceAccountKey(private_key="pem", issuer="i", key_id="k", subject=None),
+        AuthorizationCode(code=Secret("c"), verifier=Secret("v"), redirect_uri="r", scopes=("a", "b")),
+        RefreshToken(value=Secret("rt")),
+        StaticToken(value=Secret("pat")),
+        ServiceAccountKey(private_key=Secret("pem"), issuer="i", key_id="k", subject=None),
         ClientItself(),
     ],
 )
@@ -103,7 +104,7 @@ def test_a_token_comes_back(expires_at: datetime | None) -> None:
 
 
 def test_a_credential_an_answer_and_secrets_come_back() -> None:
-    assert envelope.open_credential(KEYS, grant(CREDENTIAL)) == RefreshToken(value="rt")
+    assert envelope.open_credential(KEYS, grant(CREDENTIAL)) == RefreshToken(value=Secret("rt"))
     assert envelope.open_credential(KEYS, grant(None)) == ClientItself()
     assert envelope.open_spooled(KEYS, GrantId("g1"), ADA, 7, SPOOLED) == b"answer"
     assert envelope.open_provider_secrets(KEYS, PROVIDER, REGISTERED) == SECRETS
@@ -144,10 +145,10 @@ def test_moved_elsewhere_it_does_not_open(place: str) -> None:
 
 
 def test_who_can_write_a_credential_need_not_be_able_to_read_it() -> None:
-    sealed = envelope.seal_credential(WRITER, GrantId("g1"), ADA, 7, RefreshToken(value="rt"))
+    sealed = envelope.seal_credential(WRITER, GrantId("g1"), ADA, 7, RefreshToken(value=Secret("rt")))
     with pytest.raises(KeyMissing):
         envelope.open_credential(WRITER, grant(sealed))
-    assert envelope.open_credential(KEYS, grant(sealed)) == RefreshToken(value="rt")
+    assert envelope.open_credential(KEYS, grant(sealed)) == RefreshToken(value=Secret("rt"))
 
 
 def test_under_another_keyring_it_does_not_open() -> None:
@@ -189,15 +190,17 @@ def test_every_envelope_names_its_key() -> None:
 
 
 def test_a_fingerprint_tells_credentials_apart_and_nothing_else() -> None:
-    one = envelope.fingerprint(GrantId("g1"), RefreshToken(value="rt"))
-    assert one == envelope.fingerprint(GrantId("g1"), RefreshToken(value="rt"))
-    assert one != envelope.fingerprint(GrantId("g1"), RefreshToken(value="rt2"))
-    assert one != envelope.fingerprint(GrantId("g2"), RefreshToken(value="rt"))
-    assert one != envelope.fingerprint(GrantId("g1"), StaticToken(value="rt"))
+    one = envelope.fingerprint(GrantId("g1"), RefreshToken(value=Secret("rt")))
+    assert one == envelope.fingerprint(GrantId("g1"), RefreshToken(value=Secret("rt")))
+    assert one != envelope.fingerprint(GrantId("g1"), RefreshToken(value=Secret("rt2")))
+    assert one != envelope.fingerprint(GrantId("g2"), RefreshToken(value=Secret("rt")))
+    assert one != envelope.fingerprint(GrantId("g1"), StaticToken(value=Secret("rt")))
     assert envelope.fingerprint(GrantId("g1"), ClientItself()) == b""
 
 
-@pytest.mark.parametrize("secret", [RefreshToken(value="canary"), token(value="canary"), SECRETS, KEYS])
+@pytest.mark.parametrize(
+    "secret", [RefreshToken(value=Secret("canary")), token(value=Secret("canary")), SECRETS, KEYS]
+)
 def test_nothing_secret_shows_in_a_repr(secret: object) -> None:
     shown = repr(secret)
     assert "canary" not in shown

@@ -12,11 +12,12 @@ from contract.stores import a_grant
 from shared import envelope
 from shared.errors import SealBroken
 from shared.model import AccessToken, GrantId, ProviderSecrets, RefreshToken
+from shared.secret import Secret
 
-CREDENTIAL = RefreshToken(value="rt")
-SECRETS = ProviderSecrets(client_secrets=("secret",))
+CREDENTIAL = RefreshToken(value=Secret("rt"))
+SECRETS = ProviderSecrets(client_secrets=(Secret("secret"),))
 TOKEN = AccessToken(
-    value="at",
+    value=Secret("at"),
     token_type="Bearer",
     scopes=(),
     issued_at=NOW,
@@ -70,7 +71,7 @@ KINDS = {
     ),
     "verifier": Kind(
         ("0a0b", "tracker", "ada"),
-        lambda state, *at: envelope.seal_verifier(KEYS, state.encode(), *at, "verifier"),
+        lambda state, *at: envelope.seal_verifier(KEYS, state.encode(), *at, Secret("verifier")),
         lambda state, *at: envelope.open_verifier(KEYS, state.encode(), *at),
     ),
     "ticket": Kind(

@@ -13,6 +13,7 @@ from dispenser.vault_token import mint
 from shared import envelope, keyring
 from shared.errors import ConfigurationError, KeyMissing
 from shared.model import EnrolmentId, Owner, RefreshToken, ServiceName
+from shared.secret import Secret
 
 DOCUMENT = keyring.generate()
 PLACE = (EnrolmentId("e"), ServiceName("s"), Owner("o"))
@@ -72,14 +73,14 @@ def test_garbage_is_refused(text: str) -> None:
 
 def test_a_dispenser_can_neither_open_nor_seal_a_credential() -> None:
     with pytest.raises(KeyMissing):
-        envelope.seal_enrolment(role_keys("serve"), *PLACE, RefreshToken(value="rt"))
+        envelope.seal_enrolment(role_keys("serve"), *PLACE, RefreshToken(value=Secret("rt")))
 
 
 def test_a_gateway_writes_what_it_cannot_read_and_a_refresher_can() -> None:
-    sealed = envelope.seal_enrolment(role_keys("gateway"), *PLACE, RefreshToken(value="rt"))
+    sealed = envelope.seal_enrolment(role_keys("gateway"), *PLACE, RefreshToken(value=Secret("rt")))
     with pytest.raises(KeyMissing):
         envelope.open_enrolment(role_keys("gateway"), *PLACE, sealed)
-    assert envelope.open_enrolment(role_keys("refresher"), *PLACE, sealed) == RefreshToken(value="rt")
+    assert envelope.open_enrolment(role_keys("refresher"), *PLACE, sealed) == RefreshToken(value=Secret("rt"))
 
 
 def test_who_handles_no_secret_holds_no_key() -> None:
@@ -102,7 +103,7 @@ def test_half_a_pair_makes_nothing_new() -> None:
     with pytest.raises(KeyMissing, match="signing"):
         mint(replace(keys, signing_private={}), an_identity(), vault="vault")
     with pytest.raises(KeyMissing, match="grant"):
-        envelope.seal_enrolment(replace(keys, grant_public={}), *PLACE, RefreshToken(value="rt"))
+        envelope.seal_enrolment(replace(keys, grant_public={}), *PLACE, RefreshToken(value=Secret("rt")))
 
 
 @pytest.mark.parametrize("use", keyring.USES)

@@ -29,14 +29,17 @@ from shared.model import (
     StaticToken,
 )
 from shared.ports import HttpRequest
+from shared.secret import Secret
 from workers import oauth
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 PROVIDER = Provider(name=ProviderName("p"), client_id="id", token_url="https://id.example/token")
-SECRETS = ProviderSecrets(client_secrets=("secret", "older"))
+SECRETS = ProviderSecrets(client_secrets=(Secret("secret"), Secret("older")))
 SERVICE = Service(name=ServiceName("s"), provider=PROVIDER.name, scopes=("a", "b"))
-TOKEN = RefreshToken(value="rt")
-CODE = AuthorizationCode(code="c0de", verifier="v", redirect_uri="http://127.0.0.1/cb", scopes=("a",))
+TOKEN = RefreshToken(value=Secret("rt"))
+CODE = AuthorizationCode(
+    code=Secret("c0de"), verifier=Secret("v"), redirect_uri="http://127.0.0.1/cb", scopes=("a",)
+)
 
 
 def request(
@@ -99,13 +102,16 @@ def test_the_audience_is_a_resource():
 
 
 def test_a_static_token_needs_no_request():
-    assert oauth.token_request(PROVIDER, SECRETS, SERVICE, StaticToken(value="t"), now=NOW, jti="j") is None
+    assert (
+        oauth.token_request(PROVIDER, SECRETS, SERVICE, StaticToken(value=Secret("t")), now=NOW, jti="j")
+        is None
+    )
 
 
 def test_a_basic_pair_is_form_encoded_first():
     """RFC 6749 §2.3.1."""
     provider = replace(PROVIDER, client_id="my:id")
-    made = request(provider=provider, secrets=ProviderSecrets(client_secrets=("s%/ ü",)))
+    made = request(provider=provider, secrets=ProviderSecrets(client_secrets=(Secret("s%/ ü"),)))
     scheme, _, encoded = made.headers["Authorization"].partition(" ")
     client_id, _, secret = base64.b64decode(encoded).decode().partition(":")
     assert (scheme, unquote_plus(client_id), unquote_plus(secret)) == ("Basic", "my:id", "s%/ ü")
@@ -151,7 +157,7 @@ def test_a_client_signs_for_itself_for_a_minute(key: Any, kind: Any, algorithm: 
     provider = replace(
         PROVIDER, client_auth=ClientAuth.PRIVATE_KEY_JWT, issuer="https://id.example", assertion_key_id="k1"
     )
-    made = form(request(provider=provider, secrets=ProviderSecrets(private_key=pem(key))))
+    made = form(request(provider=provider, secrets=ProviderSecrets(private_key=Secret(pem(key)))))
     assert made["client_assertion_type"] == oauth.CLIENT_ASSERTION
     token = jwt.decode(made["client_assertion"], import_key(pem(key), kind), algorithms=[algorithm])
     assert token.header["kid"] == "k1"
@@ -165,7 +171,7 @@ def test_a_client_signs_for_itself_for_a_minute(key: Any, kind: Any, algorithm: 
 def test_a_service_accounts_assertion_is_the_grant():
     """RFC 7523 §2.1."""
     provider = replace(PROVIDER, grant=GrantKind.JWT_BEARER, client_id="", assertion_audience="https://aud")
-    key = ServiceAccountKey(private_key=pem(EC_KEY), issuer="robot@p", subject="ann")
+    key = ServiceAccountKey(private_key=Secret(pem(EC_KEY)), issuer="robot@p", subject="ann")
     made = request(key, provider, ProviderSecrets())
     assert form(made)["grant_type"] == oauth.JWT_BEARER
     assert "Authorization" not in made.headers
@@ -176,14 +182,14 @@ def test_a_service_accounts_assertion_is_the_grant():
 
 def test_a_provider_may_have_the_key_of_its_service_account():
     provider = replace(PROVIDER, grant=GrantKind.JWT_BEARER, assertion_issuer="robot@p")
-    made = request(ClientItself(), provider, ProviderSecrets(private_key=pem(EC_KEY)))
+    made = request(ClientItself(), provider, ProviderSecrets(private_key=Secret(pem(EC_KEY))))
     claims = jwt.decode(form(made)["assertion"], import_key(pem(EC_KEY), "EC"), algorithms=["ES256"]).claims
     assert (claims["iss"], claims["aud"]) == ("robot@p", "https://id.example/token")
 
 
 def test_two_assertions_in_one_request_have_ids_of_their_own():
     provider = replace(PROVIDER, grant=GrantKind.JWT_BEARER, client_auth=ClientAuth.PRIVATE_KEY_JWT)
-    secrets = ProviderSecrets(private_key=pem(EC_KEY), client_secrets=("unused",))
+    secrets = ProviderSecrets(private_key=Secret(pem(EC_KEY)), client_secrets=(Secret("unused"),))
     made = form(request(ClientItself(), provider, secrets))
     ids = {
         jwt.decode(made[name], import_key(pem(EC_KEY), "EC"), algorithms=["ES256"]).claims["jti"]
@@ -203,7 +209,12 @@ def test_a_refresh_token_is_given_back():
 
 
 @pytest.mark.parametrize(
-    "secrets", [ProviderSecrets(), ProviderSecrets(private_key="not a key"), ProviderSecrets(private_key="")]
+    "secrets",
+    [
+        ProviderSecrets(),
+        ProviderSecrets(private_key=Secret("not a key")),
+        ProviderSecrets(private_key=Secret("")),
+    ],
 )
 @pytest.mark.parametrize("client_auth", [ClientAuth.BASIC, ClientAuth.BODY, ClientAuth.PRIVATE_KEY_JWT])
 def test_a_missing_or_broken_secret_is_named_and_not_shown(secrets: ProviderSecrets, client_auth: ClientAuth):

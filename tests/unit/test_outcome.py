@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.model import AnswerPath, ExpiryUnit, Provider, ProviderName, RefusalKind
+from shared.secret import Secret
 from workers.answer import Answer
 from workers.outcome import LONGEST_LIFE_SECONDS, Issued, Outcome, Refused, read
 
@@ -50,11 +51,11 @@ def test_the_answer_of_the_rfc_is_read():
         "refresh_token": "tGzv3JOkF0XG5Qx2TlKWIA", "scope": "a b",
     }  # fmt: skip
     assert outcome(200, body) == Issued(
-        access_token="2YotnFZFEjr1zCsicMWpAA",
+        access_token=Secret("2YotnFZFEjr1zCsicMWpAA"),
         token_type="Bearer",
         expires_in_seconds=3600.0,
         scopes=("a", "b"),
-        refresh_token="tGzv3JOkF0XG5Qx2TlKWIA",
+        refresh_token=Secret("tGzv3JOkF0XG5Qx2TlKWIA"),
     )
 
 
@@ -73,11 +74,11 @@ def test_a_form_is_read_too():
         200, b"access_token=at&scope=repo%2Cgist&token_type=bearer&refresh_token=rt&expires_in=28800"
     )
     assert found == Issued(
-        access_token="at",
+        access_token=Secret("at"),
         token_type="Bearer",
         expires_in_seconds=28800.0,
         scopes=("repo", "gist"),
-        refresh_token="rt",
+        refresh_token=Secret("rt"),
     )
 
 
@@ -144,7 +145,7 @@ def test_the_fields_are_where_the_provider_is_declared_to_have_them_in_a_grant_a
     exchanged = outcome(200, bot, provider=SLACK, code_exchange=True)
     refreshed = outcome(200, {"ok": True, **TOKEN}, provider=SLACK)
     assert isinstance(exchanged, Issued)
-    assert (exchanged.access_token, exchanged.refresh_token) == ("xoxe", "r")
+    assert (exchanged.access_token, exchanged.refresh_token) == (Secret("xoxe"), Secret("r"))
     assert refreshed == exchanged
 
 
@@ -288,5 +289,5 @@ _NAMES = st.sampled_from(
 def test_fields_of_any_type_are_an_outcome_fit_for_a_header(status: int, body: dict[str, object]):
     found = outcome(status, body)
     if isinstance(found, Issued):
-        assert found.access_token.isprintable()
-        assert found.access_token.isascii()
+        assert found.access_token.reveal().isprintable()
+        assert found.access_token.reveal().isascii()

@@ -9,15 +9,16 @@ from builders import KEYS, NOW, a_provider
 from shared.envelope import seal_provider_secrets
 from shared.model import ClientAuth, GrantKind, Provider, ProviderSecrets, RefusalKind
 from shared.ports import HttpRequest, HttpResponse, NoAnswer, NotSent
+from shared.secret import Secret
 from workers.outcome import NOT_SENT, Issued, Outcome, Refused
 from workers.probe import NOBODYS_TOKEN, Finding, finding, probe
 
 ISSUED = Issued(
-    access_token="at-CANARY",
+    access_token=Secret("at-CANARY"),
     token_type="Bearer",
     expires_in_seconds=60,
     scopes=None,
-    refresh_token="rt-CANARY",
+    refresh_token=Secret("rt-CANARY"),
 )
 
 
@@ -78,7 +79,7 @@ class TokenEndpoint:
 
 async def probed(endpoint: TokenEndpoint, **changes: Any) -> Finding:
     provider: Provider = a_provider(**changes)
-    secrets = seal_provider_secrets(KEYS, provider, ProviderSecrets(client_secrets=("secret",)))
+    secrets = seal_provider_secrets(KEYS, provider, ProviderSecrets(client_secrets=(Secret("secret"),)))
     return await probe(endpoint, KEYS, provider, secrets, clock=lambda: NOW, jti="jti-1")
 
 

@@ -20,6 +20,7 @@ from shared.model import (
     ServiceName,
     StaticToken,
 )
+from shared.secret import Secret
 from workers.outcome import Issued
 from workers.renewal import NEVER, Ends, access_token, ends, renewal
 
@@ -27,9 +28,13 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DAY = 86_400
 KEYS = keyring.parse(json.dumps(keyring.generate()))
 PROVIDER = Provider(name=ProviderName("p"))
-REFRESH, STATIC = RefreshToken(value="rt"), StaticToken(value="st")
+REFRESH, STATIC = RefreshToken(value=Secret("rt")), StaticToken(value=Secret("st"))
 ISSUED = Issued(
-    access_token="at", token_type="Bearer", expires_in_seconds=3600, scopes=None, refresh_token="rt"
+    access_token=Secret("at"),
+    token_type="Bearer",
+    expires_in_seconds=3600,
+    scopes=None,
+    refresh_token=Secret("rt"),
 )
 GRANT = Grant(
     id=GrantId("g"), service=ServiceName("s"), owner=Owner("o"), state=GrantState.ACTIVE, generation=1,

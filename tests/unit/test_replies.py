@@ -13,6 +13,7 @@ from dispenser.decision import Refuse
 from dispenser.protocol import RETRYABLE, Code, Reply, decode_replies, encode_replies
 from shared.expiry import SKEW_SECONDS
 from shared.model import AccessToken, GrantId, ServiceName
+from shared.secret import Secret
 
 TRACKER = ServiceName("time-tracker")
 CONNECT = "https://vault.example/v1/connect/time-tracker"
@@ -21,7 +22,7 @@ CONNECT = "https://vault.example/v1/connect/time-tracker"
 def token(left: float | None = 3601.0, **changes: Any) -> AccessToken:
     """With so many seconds left; None: it does not end."""
     values = {
-        "value": "at-CANARY",
+        "value": Secret("at-CANARY"),
         "token_type": "Bearer",
         "scopes": ("tasks:write",),
         "issued_at": NOW,

@@ -10,6 +10,7 @@ from dispenser.declared import parse
 from dispenser.secret_sources import read_secrets
 from shared.errors import ConfigurationError
 from shared.model import ProviderSecrets
+from shared.secret import Secret
 
 CANARY = "s3cr3t-canary-value"
 TEXT = """\
@@ -49,8 +50,8 @@ def test_files_are_found_beside_the_declared_file_and_lose_their_last_newline(
     (declared_file.parent / "secrets/key.pem").write_text(pem)
     declarations = parse({str(declared_file): TEXT})
     assert read_secrets(declarations, {"NEW": "new"}) == {
-        "p": ProviderSecrets(client_secrets=("new", "old")),
-        "q": ProviderSecrets(private_key=pem.rstrip("\n")),
+        "p": ProviderSecrets(client_secrets=(Secret("new"), Secret("old"))),
+        "q": ProviderSecrets(private_key=Secret(pem.rstrip("\n"))),
     }
 
 

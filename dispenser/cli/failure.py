@@ -47,4 +47,7 @@ def explanation(error: Exception) -> str:
     meaning = type(error).__doc__ if isinstance(error, VaultError) else None
     first = (meaning or "").strip().splitlines()[:1]
     lines = [said, *first] if said and said != "".join(first) else first or [said]
+    # A person has to see it; a log, where an error's own message may end up, must not.
+    if address := getattr(error, "connect_url", None):
+        lines.append(f"Consent is given at {address}")
     return "\n".join(line for line in lines if line)

@@ -18,6 +18,7 @@ from dispenser.client.amqp_link import Link
 from dispenser.client.amqp_login import login
 from dispenser.client.credential import Credential
 from dispenser.client.door import Door
+from dispenser.client.driver_log import keep_frames_out_of_the_log
 from dispenser.client.errors import Unauthenticated, Unroutable, VaultError, VaultUnreachable
 from dispenser.client.retry import CONNECTION_CAP_SECONDS, backoff_seconds
 from dispenser.client.tasks import Tasks
@@ -48,6 +49,7 @@ class AmqpTransport:
         self._was_up = False
 
     async def open(self) -> None:
+        keep_frames_out_of_the_log()
         self._link = asyncio.get_running_loop().create_future()
         self._tasks.start(self._supervise())
 

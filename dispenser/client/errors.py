@@ -162,5 +162,5 @@ def refusal(reply: Reply) -> VaultError:
 
 def _message(reply: Reply, kind: type[VaultError]) -> str:
     reason = reply.reason or str(kind.__doc__)
-    text = f"{reply.service}: {reason}" if reply.service else reason
-    return f"{text} ({reply.connect_url})" if reply.connect_url and reply.connect_url not in text else text
+    # Not the `connect_url`: messages are logged, and the ticket in it opens a consent.
+    return f"{reply.service}: {reason}" if reply.service else reason

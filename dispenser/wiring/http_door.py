@@ -32,7 +32,7 @@ async def http_door(world: World, at: Desk, listening: socket.socket) -> AsyncIt
         clock=world.clock,
         entropy=random.SystemRandom().randbytes,
     )
-    server = _Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http door")
     try:
         yield

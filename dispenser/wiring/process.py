@@ -1,7 +1,6 @@
 """A process's life: its loop, its signals, its end."""
 
 import asyncio
-import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -10,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import structlog
 
+from dispenser.wiring.hardening import harden
 from shared.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -17,8 +17,8 @@ log = structlog.get_logger()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, on uvloop where there is one. The process leaves no core dump: it would hold tokens."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    """Run to the end, on uvloop where there is one."""
+    harden()
     if sys.platform == "win32":
         return asyncio.run(main)
     import uvloop  # noqa: PLC0415 - not there on Windows

@@ -1,6 +1,7 @@
 """Agents get their tokens over a real broker, whatever happens to the connection on the way."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
@@ -60,6 +61,17 @@ async def test_an_agent_gets_a_token(dispenser: EchoDispenser, vault: Vault) -> 
     assert dispenser.calls == [
         TokenCall(service="slack-post", min_ttl=60, scopes=("post",), owner="ada", purpose="digest")
     ]
+
+
+async def test_an_agents_log_shows_no_token_at_debug_level(
+    dispenser: EchoDispenser, vhost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with Vault(vhost, TOKEN) as vault:
+        await vault.token("slack-post")
+    assert "Received frame" in caplog.text  # the driver did write
+    shown = caplog.text + "".join(repr(record.args) for record in caplog.records)
+    assert [secret for secret in (TOKEN, "token-for-slack-post") if secret in shown] == []
 
 
 async def test_a_request_is_addressed_as_the_dispenser_demands(

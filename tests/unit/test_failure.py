@@ -106,6 +106,13 @@ def test_an_explanation_says_nothing_twice() -> None:
     assert explanation(Usage("--ttl is too long.")) == "--ttl is too long."
 
 
+def test_a_person_is_told_where_consent_is_given() -> None:
+    error = client.ReauthorizationRequired(
+        "slack-post: consent was withdrawn.", connect_url="https://v/c?ticket=t"
+    )
+    assert "https://v/c?ticket=t" in explanation(error)
+
+
 def test_every_mistake_of_a_configuration_is_told() -> None:
     told = explanation(errors.ConfigurationError(["a.yaml:1: x.", "a.yaml:2: y."]))
     assert told.splitlines()[:2] == ["a.yaml:1: x.", "a.yaml:2: y."]

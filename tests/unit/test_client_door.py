@@ -67,6 +67,7 @@ def test_no_repr_shows_a_password_or_the_vault_token() -> None:
         (thumbprint(KEY.public_key()), Ed25519PrivateKey.generate(), "not the key"),
         (None, KEY, "not the key"),
     ],
+    ids=["missing", "another", "not bound"],
 )
 def test_a_key_that_does_not_fit_the_vault_token_is_told(
     bound_to: str | None, key: Ed25519PrivateKey | None, says: str

@@ -9,7 +9,7 @@ from dispenser.declared import Declarations
 from dispenser.provider_metadata import addresses, from_metadata, is_incomplete
 from shared.errors import ConfigurationError
 from shared.model import Provider
-from shared.ports import HttpRequest, NoAnswer, NotSent, ProviderHttp
+from shared.ports import AddressRefused, HttpRequest, NoAnswer, NotSent, ProviderHttp
 
 HTTP_OK = 200
 
@@ -37,18 +37,26 @@ async def _completed(http: ProviderHttp, provider: Provider) -> Provider:
     if provider.issuer is None or not is_incomplete(provider):
         return provider
     for address in addresses(provider.issuer):
-        document = await _document(http, address)
+        document = await _document(http, provider, address)
         if document is not None:
             return from_metadata(provider, document)
     sentence = "no metadata at its well-known addresses: check it and the network, or declare the endpoints"
     raise ConfigurationError([f"providers.{provider.name}.issuer: {sentence}"])
 
 
-async def _document(http: ProviderHttp, address: str) -> dict[str, Any] | None:
-    request = HttpRequest(method="GET", url=address, headers={"Accept": "application/json"}, body=b"")
+async def _document(http: ProviderHttp, provider: Provider, address: str) -> dict[str, Any] | None:
+    request = HttpRequest(
+        method="GET",
+        url=address,
+        headers={"Accept": "application/json"},
+        body=b"",
+        local=provider.insecure_local,
+    )
     try:
         response = await http.send(request)
         document = json.loads(response.body) if response.status == HTTP_OK else None
-    except (NotSent, NoAnswer, ValueError):
+    except AddressRefused as error:
+        raise ConfigurationError([f"providers.{provider.name}.issuer: {error}"]) from None
+    except (NotSent, NoAnswer, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

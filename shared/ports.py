@@ -485,6 +485,8 @@ class HttpRequest:
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    #: It may go to this very machine: the provider is declared `insecure_local`.
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -492,12 +494,16 @@ class HttpResponse:
     """A provider's answer, whole, at most 64 KiB."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
 
 class NotSent(Exception):
     """Nothing reached the provider (DNS, connect, TLS): asking again is safe."""
+
+
+class AddressRefused(NotSent):
+    """The provider's name leads where no request may go. The message is for the operator."""
 
 
 class NoAnswer(Exception):

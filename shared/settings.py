@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from shared.destination import Network, private_network
 from shared.errors import ConfigurationError
 
 MEMORY_URL = "memory://"
@@ -46,6 +47,8 @@ class Settings:
     keys: str = field(default="", repr=False)
     #: Who wraps the keyring, as `NAME:ARGUMENT`. Empty: nobody.
     key_provider: str = ""
+    #: Where providers may be besides the public internet: an identity provider of the operator's own.
+    private_networks: tuple[Network, ...] = ()
 
     @property
     def embedded(self) -> bool:
@@ -55,7 +58,7 @@ class Settings:
     def redacted(self) -> dict[str, str]:
         """Every setting as text, passwords left out."""
         shown = {
-            setting.name: _without_password(str(getattr(self, setting.name))) for setting in fields(self)
+            setting.name: _without_password(_text(getattr(self, setting.name))) for setting in fields(self)
         }
         return shown | {"keys": "***" if self.keys.startswith("{") else self.keys}
 
@@ -63,6 +66,7 @@ class Settings:
 def from_environment(environment: Mapping[str, str], *, default_home: Path) -> Settings:
     """Settings from `DISPENSER_*` variables. Raises: ConfigurationError with every mistake."""
     home = Path(environment.get("DISPENSER_HOME") or default_home).expanduser().absolute()
+    networks, mistakes = _networks(environment.get("DISPENSER_PRIVATE_NETWORKS", ""))
     settings = Settings(
         home=home,
         broker_url=environment.get("DISPENSER_BROKER_URL") or MEMORY_URL,
@@ -73,8 +77,9 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
         log_level=(environment.get("DISPENSER_LOG_LEVEL") or DEFAULT_LOG_LEVEL).lower(),
         keys=environment.get("DISPENSER_KEYS", "").strip(),
         key_provider=environment.get("DISPENSER_KEY_PROVIDER", "").strip(),
+        private_networks=networks,
     )
-    mistakes = _mistakes(settings)
+    mistakes += _mistakes(settings)
     if mistakes:
         raise ConfigurationError(mistakes)
     return settings
@@ -95,6 +100,18 @@ def _mistakes(settings: Settings) -> list[str]:
     return found
 
 
+def _networks(text: str) -> tuple[tuple[Network, ...], list[str]]:
+    """Networks separated by commas or spaces, and what is wrong with any."""
+    found: list[Network] = []
+    mistakes: list[str] = []
+    for written in text.replace(",", " ").split():
+        try:
+            found.append(private_network(written))
+        except ValueError as error:
+            mistakes.append(f"DISPENSER_PRIVATE_NETWORKS: {written}: {error}.")
+    return tuple(found), mistakes
+
+
 def _url_mistakes(name: str, url: str, schemes: tuple[str, ...]) -> list[str]:
     # The value is not shown: it may be a password, put into the wrong variable or not escaped.
     scheme, separator, _ = url.partition("://")
@@ -105,6 +122,10 @@ def _url_mistakes(name: str, url: str, schemes: tuple[str, ...]) -> list[str]:
     except ValueError:
         return [f"{name}: not an address; a password's special characters are written as %5B and the like."]
     return []
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _without_password(text: str) -> str:

@@ -217,7 +217,9 @@ def _post(
     content_type = "application/json" if as_json else "application/x-www-form-urlencoded"
     body = json.dumps(fields) if as_json else urlencode(fields)
     accepted = {"Accept": "application/json", "Content-Type": content_type, **headers}
-    return HttpRequest(method="POST", url=url, headers=accepted, body=body.encode())
+    return HttpRequest(
+        method="POST", url=url, headers=accepted, body=body.encode(), local=provider.insecure_local
+    )
 
 
 def _authenticated(

@@ -7,7 +7,7 @@ from shared.envelope import open_spooled, seal_spooled
 from shared.errors import SealBroken
 from shared.keyring import Keyring
 from shared.model import GrantId
-from shared.ports import Clock, HttpRequest, NoAnswer, NotSent, ProviderHttp
+from shared.ports import AddressRefused, Clock, HttpRequest, NoAnswer, NotSent, ProviderHttp
 from workers.answer import Answer
 from workers.spool import Entry, Pending, Spool, SpoolUnavailable
 
@@ -42,7 +42,9 @@ class TokenEndpoint:
         sent_at = self._clock()
         try:
             answer = Answer.of(await self._http.send(request), sent_at)
-        except NotSent:
+        except NotSent as error:
+            if isinstance(error, AddressRefused):
+                log.warning("A provider is not asked", why=str(error))
             answer = Answer(status=None, sent_at=sent_at)
         except NoAnswer:
             return None

@@ -76,7 +76,7 @@ async def _probed(name: ProviderName) -> Finding:
         if declared is None:
             raise Refused(f"There is no provider {name!r}: `dispenser provider list` shows those there are.")
         sealed = await at.store.catalogue.provider_secrets(name)
-        http = HttpxProviderHttp()
+        http = HttpxProviderHttp(at.settings.private_networks)
         try:
             return await probe(http, at.keys, declared, sealed, clock=at.clock, jti=new_id())
         finally:

@@ -100,7 +100,7 @@ async def _apply(files: list[Path], *, dry_run: bool) -> tuple[Change, ...]:
 
 
 async def _discovered(declarations: Declarations) -> Declarations:
-    http = HttpxProviderHttp()
+    http = HttpxProviderHttp(settings().private_networks)
     try:
         return await discover(http, declarations)
     finally:

@@ -106,7 +106,7 @@ async def refreshing(world: World) -> AsyncIterator[Refresher]:
 
 @asynccontextmanager
 async def _refresher(world: World, slot: SpoolSlot, journal: AuditJournal) -> AsyncIterator[Refresher]:
-    http = HttpxProviderHttp()
+    http = HttpxProviderHttp(world.settings.private_networks)
     worker = Refresher(
         store=world.store,
         bus=world.bus,

@@ -1,11 +1,14 @@
 import asyncio
-from collections.abc import Coroutine
+import socket
+from collections.abc import Coroutine, Sequence
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import ip_address
 from typing import Any, Final
 
 import httpx
 
-from shared.ports import HttpRequest, HttpResponse, NoAnswer, NotSent
+from shared.destination import Address, Network, refusal
+from shared.ports import AddressRefused, HttpRequest, HttpResponse, NoAnswer, NotSent
 
 CONNECT_SECONDS: Final = 5.0
 #: For the whole of it: a provider that sends a byte a minute ends here.
@@ -14,6 +17,8 @@ TOTAL_SECONDS: Final = 70.0
 #: the answer that came meanwhile.
 STEPS: Final = 70
 LONGEST_BODY_BYTES: Final = 64 * 1024
+#: Of a name with many addresses, so many are tried.
+MOST_ADDRESSES: Final = 4
 _NEVER_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -27,10 +32,12 @@ class HttpxProviderHttp:
     """Talks to providers over httpx: what is sent is exactly what was asked for, once.
 
     No redirects (they would carry secrets elsewhere), no retries (a refresh token is spent once), no proxy or
-    certificate settings from the environment, no cookies.
+    certificate settings from the environment, no cookies. A name's addresses are judged, and one of those is
+    connected to and no other: a name that leads elsewhere a moment later does no harm.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, networks: Sequence[Network] = ()) -> None:
+        self._networks = tuple(networks)
         self._client = httpx.AsyncClient(
             trust_env=False,
             follow_redirects=False,
@@ -42,7 +49,7 @@ class HttpxProviderHttp:
         )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Raises: NotSent, NoAnswer."""
+        """Raises: NotSent, AddressRefused, NoAnswer."""
         try:
             return await _in_time(self._exchange(request))
         except _NEVER_SENT as error:
@@ -55,12 +62,61 @@ class HttpxProviderHttp:
         await self._client.aclose()
 
     async def _exchange(self, request: HttpRequest) -> HttpResponse:
+        url = httpx.URL(request.url)
+        addresses = await self._addresses(url, local=request.local)
+        for address in addresses[:-1]:
+            try:
+                return await self._ask(request, url, address)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue  # nothing has been sent: another of its addresses may answer
+        return await self._ask(request, url, addresses[-1])
+
+    async def _ask(self, request: HttpRequest, url: httpx.URL, address: Address) -> HttpResponse:
+        """At this very address; TLS verifies the name, and the server hears it, all the same."""
+        host = url.raw_host.decode("ascii")
         sending = self._client.stream(
-            request.method, request.url, headers=dict(request.headers), content=request.body
+            request.method,
+            url.copy_with(host=str(address)),
+            headers={**request.headers, "Host": url.netloc.decode("ascii")},
+            content=request.body,
+            extensions={"sni_hostname": host},
         )
         async with sending as response:
             body = await _bounded(response)
         return HttpResponse(status=response.status_code, headers=dict(response.headers), body=body)
+
+    async def _addresses(self, url: httpx.URL, *, local: bool) -> list[Address]:
+        """Where the URL's name leads. Raises: AddressRefused where any of it is no place for a request."""
+        if url.scheme not in ("https", "http") or not url.host:
+            raise httpx.UnsupportedProtocol("A provider is asked over HTTP.")
+        found = await _resolved(url)
+        for address in found:
+            reason = refusal(address, self._networks, local=local)
+            if reason is not None:
+                raise AddressRefused(f"{url.host} leads to {address}: {reason}.")
+            if url.scheme == "http" and not address.is_loopback:
+                raise AddressRefused(
+                    f"{url.host} is asked without TLS, which is for this very machine alone."
+                )
+        return found[:MOST_ADDRESSES]
+
+
+async def _resolved(url: httpx.URL) -> list[Address]:
+    """All addresses of a URL's name, each once. Raises: httpx.ConnectError, httpx.ConnectTimeout."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                url.raw_host.decode("ascii"), url.port, type=socket.SOCK_STREAM
+            )
+    except TimeoutError:
+        raise httpx.ConnectTimeout("The name was not resolved in time.") from None
+    except (OSError, UnicodeError) as error:
+        raise httpx.ConnectError("The name does not resolve.") from error
+    # Without the zone that a link-local address may carry.
+    addresses = dict.fromkeys(ip_address(str(place[0]).partition("%")[0]) for *_, place in found)
+    if not addresses:
+        raise httpx.ConnectError("The name has no address.")
+    return list(addresses)
 
 
 async def _in_time(exchange: Coroutine[Any, Any, HttpResponse]) -> HttpResponse:

@@ -93,3 +93,16 @@ def test_a_password_does_not_show_though_its_special_characters_were_not_escaped
 @pytest.mark.parametrize("name", ["broker_url", "cache_url", "database_url", "public_url"])
 def test_no_password_shows_in_a_repr(name: str) -> None:
     assert CANARY not in repr(Settings(home=HOME, **{name: f"amqp://u:{CANARY}@h"}))
+
+
+def test_networks_of_providers_are_read_and_shown() -> None:
+    settings = from_environment(
+        {"DISPENSER_PRIVATE_NETWORKS": "10.20.0.0/16, fd12::/16 192.168.7.9"}, default_home=Path("/h")
+    )
+    assert settings.redacted()["private_networks"] == "10.20.0.0/16, fd12::/16, 192.168.7.9/32"
+
+
+def test_every_network_that_cannot_be_allowed_is_named() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        from_environment({"DISPENSER_PRIVATE_NETWORKS": "10.0.0.0/8,8.8.8.0/24,x"}, default_home=Path("/h"))
+    assert [mistake.split(":")[1] for mistake in caught.value.mistakes] == [" 8.8.8.0/24", " x"]

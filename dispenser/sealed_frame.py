@@ -14,8 +14,9 @@ from dispenser.frame import MalformedFrame
 
 VERSION: Final = 1
 #: A message from an agent, sealed.
-MAX_BODY_BYTES: Final = 18 * 1024
-MAX_TICKET_BYTES: Final = 1024
+MAX_BODY_BYTES: Final = 21 * 1024
+#: A ticket holds what the vault token says, which RabbitMQ lets be no longer.
+MAX_TICKET_BYTES: Final = 4096
 KEY_ID_BYTES: Final = 8
 NONCE_BYTES: Final = 12
 #: Of a message's SHA-256: enough that nobody finds another message for it.

@@ -19,6 +19,7 @@ from dispenser.opening import Opening
 from dispenser.place import Place, vhost_of
 from dispenser.protocol import Call, Code, RenewCall, Reply, Request
 from dispenser.sealed_frame import Kind, Refused
+from dispenser.sealed_session import Unopened
 from dispenser.sessions import Sessions, UnknownKey
 from dispenser.ticket import UnknownTicket
 from dispenser.transport_key import MATERIAL_BYTES, TransportKey
@@ -116,6 +117,8 @@ class EchoDispenser:
             await self._received(message, sealed_frame.kind(message.body))
         except UnknownTicket:
             await self.send(message, sealed_frame.refusal(Refused.UNKNOWN_TICKET))
+        except Unopened:
+            await self.send(message, sealed_frame.refusal(Refused.UNOPENED))
         except UnknownKey:
             await self.send(message, sealed_frame.refusal(Refused.UNKNOWN_KEY))
 

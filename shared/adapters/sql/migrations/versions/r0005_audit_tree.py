@@ -11,8 +11,8 @@ from alembic import op
 from shared.audit_tiles import appended, edge
 from shared.merkle import leaf_hash
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

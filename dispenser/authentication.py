@@ -17,9 +17,14 @@ class Authentication:
         self._vault = vault
         self._clock = clock
         self._verified: OrderedDict[str, Identity] = OrderedDict()
+        self._verified_with = keys.signing_public
 
     def identify(self, vault_token: str) -> Identity:
         """Whom a vault token was made for, revoked since or not. Raises: InvalidVaultToken."""
+        if self._verified_with is not self._keys.signing_public:
+            # A key may be gone, and with it every token that it signed.
+            self._verified.clear()
+            self._verified_with = self._keys.signing_public
         remembered = self._verified.get(vault_token)
         if remembered is not None:
             if self._clock() < remembered.expires_at:

@@ -80,12 +80,24 @@ class Lookup:
         left = remaining_seconds(token.expires_at, self._clock())
         if left <= 0:
             return
+        key, ttl = token_key(*place), None if token.expires_at is None else left
         try:
-            await self._cache.put_if_newer(
-                token_key(*place), token.generation, sealed, None if token.expires_at is None else left
-            )
+            if not await self._cache.put_if_newer(key, token.generation, sealed, ttl):
+                await self._mend(key, sealed)
         except CacheUnavailable:
             return
+
+    async def _mend(self, key: str, sealed: bytes) -> None:
+        """A value under a key that has gone would be in the way until it ends."""
+        [held] = await self._cache.get_many([key])
+        if held is not None and self._key_is_gone(held):
+            await self._cache.replace(key, held, sealed)
+
+    def _key_is_gone(self, held: bytes) -> bool:
+        try:
+            return envelope.key_id(held) not in self._keys.cache
+        except SealBroken:  # a tombstone, or garbage
+            return False
 
     def _opened(self, place: Place, sealed: bytes | None) -> AccessToken | None:
         if sealed is None or sealed == TOMBSTONE:

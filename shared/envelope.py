@@ -38,6 +38,8 @@ from shared.model import (
     Provider,
     ProviderSecrets,
     RefreshToken,
+    SealedColumn,
+    SealedRow,
     ServiceAccountKey,
     ServiceName,
     StaticToken,
@@ -58,6 +60,16 @@ _PRESENTED: dict[str, type[Presented]] = {
     "static_token": StaticToken,
     "service_account_key": ServiceAccountKey,
     "client_itself": ClientItself,
+}
+#: What each column's values are, as their place says it.
+_BOUND_AS: Final[Mapping[SealedColumn, str]] = {
+    SealedColumn.PROVIDER_SECRETS: "provider",
+    SealedColumn.CREDENTIALS: "credential",
+    SealedColumn.TOKENS: "token",
+    SealedColumn.PARKED: "spool",
+    SealedColumn.ENROLMENTS: "enrolment",
+    SealedColumn.VERIFIERS: "verifier",
+    SealedColumn.TRANSPORT_KEYS: "transport key",
 }
 _NAMES = {kind: name for name, kind in _PRESENTED.items()}
 
@@ -187,6 +199,16 @@ def open_transport_key(keys: Keyring, day: int, sealed: bytes) -> bytes:
     if sealed_day != day:
         raise SealBroken("A transport key was sealed for another day.")
     return material
+
+
+def resealed(keys: Keyring, row: SealedRow) -> bytes:
+    """The row's value under the current key. Raises: SealBroken, KeyMissing."""
+    place, sealed_for = _place(_BOUND_AS[row.column], *row.bound_to), generation(row.sealed)
+    if row.column.use == "grant":
+        opened = _open_from_refreshers(keys, row.sealed, place, sealed_for)
+        return _seal_to_refreshers(keys, sealed_for, place, opened)
+    kind = UNDER_CACHE_KEY if row.column.use == "cache" else UNDER_TRANSPORT_KEY
+    return _seal_under(keys, kind, sealed_for, place, _open_from(keys, kind, row.sealed, place)[1])
 
 
 def key_id(sealed: bytes) -> str:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 Entry = Mapping[str, Any]
+#: What stays of a retired key: signatures that are kept can be verified for as long as they are.
+LASTING: Final[Mapping[str, tuple[str, ...]]] = {"checkpoint": ("public",)}
 
 
 class KeyState(StrEnum):
@@ -68,14 +70,13 @@ def is_retired(entry: Entry) -> bool:
 
 def retired(document: Mapping[str, Any], key_id: str, now: datetime) -> dict[str, Any]:
     """The document without a key: its story stays."""
-    about = ("id", "use", "made", "current_from")
-    kept = [
-        {name: entry[name] for name in about} | {"retired": now.isoformat()}
-        if entry["id"] == key_id
-        else entry
-        for entry in document["keys"]
-    ]
+    kept = [_story(entry, now) if entry["id"] == key_id else entry for entry in document["keys"]]
     return {**document, "keys": kept}
+
+
+def _story(entry: Entry, now: datetime) -> Entry:
+    told = ("id", "use", "made", "current_from", *LASTING.get(entry["use"], ()))
+    return {name: entry[name] for name in told} | {"retired": now.isoformat()}
 
 
 def _of_use(entries: Sequence[Entry], use: str) -> list[Entry]:

@@ -141,11 +141,11 @@ ROLES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 def for_role(document: Mapping[str, Any], role: str) -> dict[str, Any]:
     """The keyring's document with what a role needs, and nothing else."""
     parts = ROLES[role]
-    about = ("id", "use", "made", "current_from")
+    about = ("id", "use", "made", "current_from", "retired")
     kept = [
         {name: value for name, value in entry.items() if name in (*about, *parts[entry["use"]])}
         for entry in document["keys"]
-        if entry["use"] in parts and not key_record.is_retired(entry)
+        if any(part in entry for part in parts.get(entry["use"], ()))
     ]
     return {**document, "keys": kept}
 

@@ -28,10 +28,14 @@ from shared.model import (
     Provider,
     ProviderName,
     Revocation,
+    SealedColumn,
+    SealedRow,
     Service,
     ServiceName,
 )
 
+#: A row's key in its table.
+RowId = str | bytes | int
 #: Tells the time: aware, UTC.
 Clock = Callable[[], datetime]
 
@@ -131,6 +135,12 @@ class Cache(Protocol):
 
     async def put_if_newer(self, key: str, version: int, value: bytes, ttl_seconds: float | None) -> bool:
         """Store unless a value of the same or a higher version is there. Raises: CacheUnavailable."""
+
+    async def replace(self, key: str, old: bytes, new: bytes) -> bool:
+        """Put `new` in `old`'s place where that is still there; its version and its end stay.
+
+        Raises: CacheUnavailable.
+        """
 
     async def ping(self) -> None:
         """Raises: CacheUnavailable."""
@@ -354,6 +364,21 @@ class TransportKeyStore(Protocol):
         """Keep it, unless another dispenser was faster: each day has one key."""
 
 
+class SealedStore(Protocol):
+    """Every sealed value, whatever it is: for whoever brings them under a newer key."""
+
+    async def count(self) -> Mapping[SealedColumn, Mapping[str, int]]:
+        """How many rows of each column are sealed with which key, by its id."""
+
+    async def page(
+        self, column: SealedColumn, *, after: RowId | None, limit: int, other_than: str | None = None
+    ) -> list[SealedRow]:
+        """Rows in the order of their ids; with `other_than` those alone that another key has sealed."""
+
+    async def swap(self, swaps: Sequence[tuple[SealedRow, bytes]]) -> int:
+        """Put each new envelope in its old one's place, where that is still there. Returns how many were."""
+
+
 class AdminStore(Protocol):
     """Admin tokens, by SHA-256."""
 
@@ -461,6 +486,8 @@ class Store(Protocol):
     def audit_tree(self) -> AuditTree: ...
     @property
     def checkpoints(self) -> CheckpointStore: ...
+    @property
+    def sealed(self) -> SealedStore: ...
     @property
     def transport_keys(self) -> TransportKeyStore: ...
 

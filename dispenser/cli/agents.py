@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dispenser.agent_key import from_text, public_jwk, thumbprint
+from dispenser.cli.duration import seconds
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, aside, listing
 from dispenser.cli.session import execute, opened
@@ -69,7 +69,15 @@ def agent_token(
 ) -> None:
     """Print a vault token for one session of an agent, and nothing else."""
     typer.echo(
-        execute(_minted(AgentName(name), Owner(owner), SessionId(session), _seconds(ttl), _thumbprint(key)))
+        execute(
+            _minted(
+                AgentName(name),
+                Owner(owner),
+                SessionId(session),
+                seconds(ttl, "--ttl", longest=LONGEST_TTL_SECONDS),
+                _thumbprint(key),
+            )
+        )
     )
 
 
@@ -145,14 +153,3 @@ def _thumbprint(key: str) -> str | None:
         return thumbprint(from_text(key)) if key else None
     except ValueError as error:
         raise Usage(f"--key: {error}.") from None
-
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-def _seconds(text: str) -> int:
-    parts = re.fullmatch(r"(\d{1,6})([smh]?)", text)
-    seconds = int(parts[1]) * _UNITS[parts[2]] if parts else 0
-    if not 0 < seconds <= LONGEST_TTL_SECONDS:
-        raise Usage(f"--ttl {text}: write it like 90s, 15m or 1h, up to {LONGEST_TTL_SECONDS // 3600}h.")
-    return seconds

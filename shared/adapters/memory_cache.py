@@ -31,6 +31,13 @@ class MemoryCache:
             self._sweep(now)
         return True
 
+    async def replace(self, key: str, old: bytes, new: bytes) -> bool:
+        held = self._live(key, self._clock())
+        if held is None or held.value != old:
+            return False
+        self._held[key] = held._replace(value=new)
+        return True
+
     async def ping(self) -> None:
         """Always there."""
 

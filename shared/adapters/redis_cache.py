@@ -28,6 +28,13 @@ end
 return 1
 """
 
+_REPLACE: Final = """
+local held = redis.call('GET', KEYS[1])
+if not held or string.sub(held, 9) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], string.sub(held, 1, 8) .. ARGV[2], 'KEEPTTL')
+return 1
+"""
+
 
 class RedisCache:
     """The cache on Redis, Sentinel or Cluster."""
@@ -37,6 +44,7 @@ class RedisCache:
         self._gathering = Gathering(self._fetch, limit=_KEYS_PER_FETCH)
         # Sent by digest; sent whole where a restart or SCRIPT FLUSH has made Redis forget it.
         self._put = redis.register_script(_PUT_IF_NEWER)
+        self._replace = redis.register_script(_REPLACE)
 
     @classmethod
     def open(cls, url: str) -> "RedisCache":
@@ -52,6 +60,10 @@ class RedisCache:
         milliseconds = "" if ttl_seconds is None else str(max(1, round(ttl_seconds * 1000)))
         async with _translated():
             return bool(await self._put(keys=[key], args=[stored, milliseconds]))
+
+    async def replace(self, key: str, old: bytes, new: bytes) -> bool:
+        async with _translated():
+            return bool(await self._replace(keys=[key], args=[old, new]))
 
     async def ping(self) -> None:
         async with _translated():

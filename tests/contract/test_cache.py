@@ -114,3 +114,31 @@ async def test_after_a_flush_all_works_as_before(cache: Cache, flush: Flush):
 
 async def test_a_cache_that_is_there_answers(cache: Cache):
     await cache.ping()
+
+
+async def test_a_value_is_replaced_where_it_still_is(cache: Cache):
+    await cache.put_if_newer("a", 7, b"old", 60)
+    assert await cache.replace("a", b"old", b"new")
+    assert await cache.get_many(["a"]) == [b"new"]
+    assert not await cache.replace("a", b"old", b"other")
+    assert await cache.get_many(["a"]) == [b"new"]
+
+
+async def test_what_is_not_there_is_not_replaced(cache: Cache):
+    assert not await cache.replace("a", b"", b"new")
+    assert await cache.get_many(["a"]) == [None]
+
+
+async def test_a_replaced_value_keeps_its_version(cache: Cache):
+    await cache.put_if_newer("a", 7, b"old", 60)
+    await cache.replace("a", b"old", b"new")
+    assert not await cache.put_if_newer("a", 7, b"same", 60)
+    assert await cache.put_if_newer("a", 8, b"newer", 60)
+
+
+async def test_a_replaced_value_keeps_its_end(cache: Cache):
+    await cache.put_if_newer("a", 7, b"old", 0.1)
+    await cache.replace("a", b"old", b"new")
+    async with asyncio.timeout(10):
+        while await cache.get_many(["a"]) != [None]:  # noqa: ASYNC110 - only the clock can tell
+            await asyncio.sleep(0.01)

@@ -6,12 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from builders import KEYS, VAULT, a_policy, a_service, a_vault_token
+from builders import KEYS, OTHER_KEYS, VAULT, a_policy, a_service, a_vault_token
 from integration.desk import PLACE, Desk
 
 from dispenser.protocol import Code, RejectedCall, RenewCall, Reply, TokenCall
 from dispenser.revoke import revoke_agent, revoke_grant, revoke_subject
 from dispenser.vault_token import verify
+from shared import envelope
 from shared.cache_keys import token_key
 from shared.errors import CacheUnavailable
 from shared.model import AgentName, Effect, GrantState, RevocationKind
@@ -279,6 +280,27 @@ async def test_a_poisoned_cache_hands_out_nothing(desk: Desk) -> None:
     await desk.grant(cached=False)
     await desk.cache.put_if_newer(token_key(*PLACE), 9, b"x" * 200, None)
     assert (await desk.ask()).access_token == "token-1"
+
+
+async def test_a_cached_token_whose_key_has_gone_costs_one_read_and_heals(desk: Desk) -> None:
+    await desk.grant(cached=False)
+    foreign = envelope.seal_token(OTHER_KEYS, *PLACE, desk.token(1))
+    await desk.cache.put_if_newer(token_key(*PLACE), 1, foreign, None)
+    assert (await desk.ask()).access_token == "token-1"
+    desk.grants.asked.clear()
+    assert (await desk.ask()).access_token == "token-1"
+    assert desk.grants.asked == []
+
+
+async def test_a_poisoned_cache_stays_as_it_is_and_is_passed_over(desk: Desk) -> None:
+    """Were it healed, a version of the poisoner's choice would keep newer tokens and tombstones out."""
+    await desk.grant(cached=False)
+    altered = envelope.seal_token(KEYS, *PLACE, desk.token(9))[:-1]
+    await desk.cache.put_if_newer(token_key(*PLACE), 9, altered, None)
+    for _ in range(2):
+        desk.grants.asked.clear()
+        assert (await desk.ask()).access_token == "token-1"
+        assert desk.grants.asked == ["find"]
 
 
 async def test_no_token_leaves_unaudited(desk: Desk) -> None:

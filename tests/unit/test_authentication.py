@@ -1,5 +1,6 @@
 """A vault token is verified once and remembered, never beyond its end, and never in too great a number."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -69,3 +70,14 @@ def test_no_more_are_remembered_than_memory_is_meant_for(door: Door, monkeypatch
     assert door.checked == 3
     door.identify(first)
     assert door.checked == 4
+
+
+def test_a_remembered_token_goes_with_the_key_that_signed_it() -> None:
+    keys = replace(KEYS)
+    authentication = Authentication(keys, VAULT, lambda: NOW)
+    token = a_vault_token(KEYS)
+    authentication.identify(token)
+    keys.become(OTHER_KEYS)
+    with pytest.raises(InvalidVaultToken):
+        authentication.identify(token)
+    assert authentication.identify(a_vault_token(OTHER_KEYS)) == an_identity()

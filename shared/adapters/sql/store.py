@@ -14,6 +14,7 @@ from shared.adapters.sql.outbox import SqlOutbox
 from shared.adapters.sql.purge import purge
 from shared.adapters.sql.revocations import SqlRevocations
 from shared.adapters.sql.rotations import SqlRotations
+from shared.adapters.sql.sealed import SqlSealed
 from shared.adapters.sql.transport_keys import SqlTransportKeys
 
 __all__ = ["SqlStore", "migrate"]
@@ -35,6 +36,7 @@ class SqlStore:
         self.audit = SqlAudit(database)
         self.audit_tree = SqlAuditTree(database)
         self.checkpoints = SqlCheckpoints(database)
+        self.sealed = SqlSealed(database)
         self.transport_keys = SqlTransportKeys(database)
 
     @classmethod

@@ -1,5 +1,6 @@
 """The token vault that AI agents ask over a message queue."""
 
+from dispenser.client.child import ChildToken
 from dispenser.client.errors import (
     Closed,
     DeadlineExceeded,
@@ -23,6 +24,7 @@ from dispenser.client.vault import Vault
 
 # aio_pika and httpx are loaded by the first vault that uses them, not here.
 __all__ = [
+    "ChildToken",
     "Closed",
     "DeadlineExceeded",
     "Denied",

@@ -5,7 +5,7 @@ import hmac
 from datetime import datetime
 
 from dispenser.policy import Denied
-from dispenser.protocol import Code, RejectedCall, Reply, TokenCall
+from dispenser.protocol import ChildCall, Code, RejectedCall, Reply, TokenCall
 from dispenser.question import Question
 from dispenser.vault_token import Identity
 from shared.keyring import Keyring
@@ -35,7 +35,32 @@ def of_call(keys: Keyring, question: Question, reply: Reply, at: datetime) -> Au
         request_id=question.request_id,
         purpose=call.purpose if isinstance(call, TokenCall) else "",
         door=question.door,
-        reason=verdict.reason if isinstance(verdict, Denied) else reply.reason,
+        reason=_acting(question.identity) + (verdict.reason if isinstance(verdict, Denied) else reply.reason),
+    )
+
+
+def of_delegation(
+    parent: Identity, call: ChildCall, reply: Reply, *, request_id: str, door: str, at: datetime
+) -> AuditRecord:
+    """The record of a vault token that a sub-agent got, or did not get."""
+    wanted = {
+        "actor": call.actor,
+        "services": call.services and " ".join(call.services),
+        "scopes": call.scopes and " ".join(call.scopes),
+    }
+    said = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
+    return AuditRecord(
+        writer="",
+        sequence=0,
+        at=at,
+        action="vault_token.delegated",
+        outcome=reply.code.value,
+        agent=parent.agent,
+        session=parent.session,
+        owner=call.owner or parent.acts_for,
+        request_id=request_id,
+        door=door,
+        reason=f"{_acting(parent)}For a sub-agent: {said or 'as its parent'}. {reply.reason}".rstrip(),
     )
 
 
@@ -72,6 +97,11 @@ def fingerprint(keys: Keyring, access_token: str | None) -> str:
         return ""
     _, key = keys.primary_key("audit", keys.audit)
     return hmac.new(key, access_token.encode(), hashlib.sha256).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def _acting(identity: Identity) -> str:
+    """Who acts with a delegated vault token, before what else there is to say."""
+    return f"By {' for '.join(identity.actors)}. " if identity.actors else ""
 
 
 def _action(call: TokenCall | RejectedCall, reply: Reply) -> str:

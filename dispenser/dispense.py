@@ -4,27 +4,26 @@ Both doors call it. It never calls a provider.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import structlog
 
-from dispenser import audit_record, question, replies
+from dispenser import audit_record, question, replies, standing
 from dispenser.authentication import Authentication
 from dispenser.catalogue_view import CatalogueView
 from dispenser.decision import Hand, Refresh, Refuse, Want, decide, provider_down, usable
 from dispenser.lookup import Lookup
+from dispenser.minting import Minting
 from dispenser.policy import Denied
-from dispenser.protocol import Call, Code, RejectedCall, RenewCall, Reply
+from dispenser.protocol import Call, ChildCall, Code, RejectedCall, RenewCall, Reply
 from dispenser.question import Question
 from dispenser.refresh_wait import RefreshWait
 from dispenser.revocation import revoked
 from dispenser.revocation_view import RevocationView
 from dispenser.sender import speaks_for
-from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, InvalidVaultToken, mint, renewed, sufficient
+from dispenser.vault_token import Identity, InvalidVaultToken
 from shared.errors import (
     AuditUnavailable,
     BusUnavailable,
-    KeyMissing,
     QueueFull,
     StoreUnavailable,
     Unroutable,
@@ -36,10 +35,7 @@ from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 
 UNSURE = "The vault cannot reach its database, and without it this cannot be answered safely."
 UNHEARD = "The vault cannot reach the broker to ask for a refresh."
-UNAUDITED = "The vault cannot write its audit journal, and no token leaves unaudited."
-UNBOUND = "This agent's vault tokens are bound to a key, and this one is not: get one that is."
 UNPROVEN = "The vault token is bound to its agent's key, and this request does not prove to hold it."
-REVOKED = "The vault token was revoked."
 log = structlog.get_logger()
 
 
@@ -66,11 +62,19 @@ class Dispenser:
         self._revocations = revocations
         self._journal = journal
         self._clock = clock
-        self._vault = vault
         self._connect_url = connect_url
-        self._new_id = new_id
         self._authentication = Authentication(keys, vault, clock)
         self._lookup = Lookup(cache, store.grants, keys, clock)
+        self._minting = Minting(
+            keys=keys,
+            catalogue=catalogue,
+            lookup=self._lookup,
+            revocations=revocations,
+            journal=journal,
+            clock=clock,
+            vault=vault,
+            new_id=new_id,
+        )
         self._wait = RefreshWait(bus, cache, store.grants, clock)
 
     async def authenticate(
@@ -121,7 +125,9 @@ class Dispenser:
     ) -> Reply:
         """One call's reply. Raises nothing for what the world does; the audit record is durable first."""
         if isinstance(call, RenewCall):
-            return await self._renew(identity)
+            return await self._minting.renew(identity)
+        if isinstance(call, ChildCall):
+            return await self._minting.delegate(identity, call, request_id=request_id, door=door)
         asked = question.put(
             self._catalogue.current,
             identity,
@@ -134,8 +140,8 @@ class Dispenser:
         return await self._audited(asked, await self._resolved(asked))
 
     async def _resolved(self, asked: Question) -> Reply:
-        if (refusal := self._agent_refusal(asked.identity)) is not None:
-            return refusal
+        if (fault := standing.fault(self._catalogue.current.agents, asked.identity)) is not None:
+            return replies.unauthenticated(fault)
         if isinstance(asked.verdict, Denied):
             return replies.denied(asked.call.service)
         if not asked.known:
@@ -147,20 +153,10 @@ class Dispenser:
         except (BusUnavailable, QueueFull, Unroutable):
             return replies.overloaded(asked.call.service, UNHEARD)
 
-    def _agent_refusal(self, identity: Identity) -> Reply | None:
-        agent = self._catalogue.current.agents.get(identity.agent)
-        if agent is None:
-            return replies.unauthenticated("The vault token's agent is not declared: `dispenser apply` it.")
-        if agent.revoked_at is not None:
-            return replies.unauthenticated("The agent was revoked.")
-        if not sufficient(identity, agent):
-            return replies.unauthenticated(UNBOUND)
-        return None
-
     async def _looked_up(self, asked: Question) -> Reply:
         epochs, token = await self._lookup.cached(asked.identity, asked.place)
         if revoked(asked.identity, epochs, self._revocations.moments):
-            return replies.unauthenticated(REVOKED)
+            return replies.unauthenticated(replies.REVOKED)
         if isinstance(asked.call, RejectedCall):
             return await self._rejected(asked, asked.call.generation, token)
         if token is not None and usable(token, asked.want, self._clock()):
@@ -232,21 +228,8 @@ class Dispenser:
         try:
             await self._journal.append(audit_record.of_call(self._keys, asked, reply, self._clock()))
         except AuditUnavailable:
-            return replies.overloaded(asked.call.service, UNAUDITED)
+            return replies.overloaded(asked.call.service, replies.UNAUDITED)
         return reply
-
-    async def _renew(self, identity: Identity) -> Reply:
-        """The same identity with a new life."""
-        if (refusal := self._agent_refusal(identity)) is not None:
-            return refusal
-        if revoked(identity, await self._lookup.epochs(identity), self._revocations.moments):
-            return replies.unauthenticated(REVOKED)
-        now = self._clock()
-        fresh = renewed(identity, self._new_id(), now, timedelta(seconds=DEFAULT_TTL_SECONDS))
-        try:
-            return replies.vault_token(mint(self._keys, fresh, vault=self._vault), fresh, now)
-        except KeyMissing:
-            return Reply(code=Code.DENIED, reason="This door mints no vault tokens: renew at the gateway.")
 
 
 _SHORT_LIVED = Refuse(

@@ -16,11 +16,11 @@ from dispenser.protocol import (
     Call,
     Code,
     MalformedFrame,
-    RenewCall,
     Reply,
     Request,
     decode_request,
     encode_replies,
+    service_of,
 )
 from dispenser.sealed_frame import Kind, Refused
 from dispenser.sealed_session import Unopened
@@ -159,7 +159,7 @@ class AmqpDoor:
         except Exception as error:
             # A request that meets a defect must not come back from the queue to meet it again, for ever.
             log.exception("A request met a defect", kind=type(error).__name__)
-            return replies.overloaded(call.service if not isinstance(call, RenewCall) else "", DEFECT)
+            return replies.overloaded(service_of(call), DEFECT)
 
     async def _turn_away(self, delivery: Delivery, refused: Refused) -> None:
         """Tell, unsealed, why a message was not opened."""

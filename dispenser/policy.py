@@ -77,11 +77,12 @@ def _best(allowing: Iterable[Policy], query: Query) -> Allowed | Denied:
         else:
             refusals.append(Denied(reason=reason, policy=policy.name))
     if allowed:
-        return max(allowed, key=_generosity)
+        return max(allowed, key=generosity)
     return refusals[0] if refusals else Denied(reason="No policy allows it.")
 
 
-def _generosity(verdict: Allowed) -> float:
+def generosity(verdict: Allowed) -> float:
+    """For how long, in seconds, it lets an agent keep a token."""
     return float("inf") if verdict.max_ttl_seconds is None else verdict.max_ttl_seconds
 
 

@@ -83,7 +83,24 @@ class RenewCall:
     """A new vault token in place of the request's own: it is the reply's `access_token`."""
 
 
-Call = TokenCall | RejectedCall | RenewCall
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildCall:
+    """A vault token for a sub-agent, narrower than the request's own: it is the reply's `access_token`."""
+
+    #: None, here and below: as the request's own.
+    services: tuple[str, ...] | None = None
+    #: Services with other scopes than these are left out.
+    scopes: tuple[str, ...] | None = None
+    owner: str | None = None
+    #: The agent that acts with it.
+    actor: str | None = None
+    #: Seconds; it ends with the request's own vault token at the latest.
+    ttl: float | None = None
+    #: Thumbprint (RFC 7638) of the key it is bound to.
+    key: str | None = None
+
+
+Call = TokenCall | RejectedCall | RenewCall | ChildCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +136,16 @@ class Reply:
     retry_after: float | None = None
 
 
+def service_of(call: Call) -> str:
+    """The service that a call is about; empty: it is about the vault token itself."""
+    return call.service if isinstance(call, TokenCall | RejectedCall) else ""
+
+
 _OPERATIONS: Final[Mapping[type[Call], str]] = {
     TokenCall: "token",
     RejectedCall: "rejected",
     RenewCall: "renew",
+    ChildCall: "child",
 }
 _CODES: Final = frozenset(code.value for code in Code)
 _REQUEST_FIELDS: Final = frozenset({"v", "sent_at", "deadline", "calls"})
@@ -210,6 +233,8 @@ def _decoded_call(fields: object) -> Call:
                 owner=frame.optional(frame.text, fields, "owner"),
                 generation=frame.integer(fields, "generation"),
             )
+        case "child":
+            return _decoded_child_call(fields)
         case _:
             return RenewCall()
 
@@ -222,6 +247,23 @@ def _decoded_token_call(fields: frame.Fields) -> TokenCall:
         scopes=frame.texts(fields, "scopes") or None,
         purpose=frame.optional(frame.text, fields, "purpose") or "",
     )
+
+
+def _decoded_child_call(fields: frame.Fields) -> ChildCall:
+    if () in (_narrowed(fields, "services"), _narrowed(fields, "scopes")):
+        raise MalformedFrame("A child's vault token that is good for nothing is not made.")
+    return ChildCall(
+        services=_narrowed(fields, "services"),
+        scopes=_narrowed(fields, "scopes"),
+        owner=frame.optional(frame.text, fields, "owner"),
+        actor=frame.optional(frame.text, fields, "actor"),
+        ttl=frame.optional(frame.seconds, fields, "ttl"),
+        key=frame.optional(frame.text, fields, "key"),
+    )
+
+
+def _narrowed(fields: frame.Fields, name: str) -> tuple[str, ...] | None:
+    return None if fields.get(name) is None else frame.texts(fields, name)
 
 
 def _decoded_pair(pair: object) -> tuple[int, Reply]:

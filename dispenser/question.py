@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dispenser.decision import Want
-from dispenser.policy import Allowed, Denied, Query, evaluate
+from dispenser.delegation import verdict
+from dispenser.policy import Allowed, Denied, Query
 from dispenser.protocol import RejectedCall, TokenCall
 from dispenser.vault_token import Identity
 from shared.model import Catalogue, Owner, ServiceName
@@ -50,12 +51,12 @@ def put(
     now: datetime,
 ) -> Question:
     """Resolve a call against the catalogue. The owner is the session's where the call names none."""
-    service, owner = ServiceName(call.service), Owner(call.owner or identity.owner)
+    service, owner = _place(identity, call)
     return Question(
         identity=identity,
         call=call,
         place=(service, owner),
-        verdict=evaluate(catalogue.policies, _query(catalogue, identity, call, service, owner), now),
+        verdict=verdict_on(catalogue, identity, call, now),
         known=service in catalogue.services,
         request_id=request_id,
         door=door,
@@ -64,13 +65,19 @@ def put(
     )
 
 
-def _query(
-    catalogue: Catalogue,
-    identity: Identity,
-    call: TokenCall | RejectedCall,
-    service: ServiceName,
-    owner: Owner,
-) -> Query:
+def verdict_on(
+    catalogue: Catalogue, identity: Identity, call: TokenCall | RejectedCall, now: datetime
+) -> Allowed | Denied:
+    """What the policies say to a call."""
+    return verdict(catalogue.policies, identity, _query(catalogue, identity, call), now)
+
+
+def _place(identity: Identity, call: TokenCall | RejectedCall) -> tuple[ServiceName, Owner]:
+    return ServiceName(call.service), Owner(call.owner or identity.acts_for)
+
+
+def _query(catalogue: Catalogue, identity: Identity, call: TokenCall | RejectedCall) -> Query:
+    service, owner = _place(identity, call)
     declared = catalogue.services.get(service)
     # A token carries all that its service has: naming fewer scopes makes it no smaller.
     scopes = frozenset(() if declared is None else declared.scopes)

@@ -10,6 +10,8 @@ from shared.model import AccessToken, ServiceName
 
 #: One text for all that an agent has no right to know apart.
 DENIED_REASON = "Denied: no policy allows this agent to have this service for this owner."
+UNAUDITED = "The vault cannot write its audit journal, and no token leaves unaudited."
+REVOKED = "The vault token was revoked."
 RETRY_SECONDS = 1.0
 
 

@@ -29,9 +29,12 @@ def revoked(
 
 def subjects(identity: Identity) -> tuple[tuple[RevocationKind, str], ...]:
     """All that a revocation of this identity's tokens can be about."""
-    return (
+    subjects = (
         (RevocationKind.ALL, ""),
         (RevocationKind.AGENT, identity.agent),
         (RevocationKind.SESSION, identity.session),
         (RevocationKind.OWNER, identity.owner),
+        (RevocationKind.OWNER, identity.acts_for),
+        *((RevocationKind.AGENT, actor) for actor in identity.actors),
     )
+    return tuple(dict.fromkeys(subjects))

@@ -6,7 +6,7 @@ It is made so that RabbitMQ takes it as a password too: always a `sub`, never a 
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,6 +16,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import KeySet, OKPKey
 
+from dispenser.narrowing import UNLIMITED, Narrowing, from_claim
 from shared import topology
 from shared.keyring import Keyring
 from shared.model import Agent, AgentName, Owner, Proof, SessionId
@@ -51,11 +52,20 @@ class Identity:
     expires_at: datetime
     #: Thumbprint (RFC 7638) of the key that whoever uses the token has to prove; None: it is a bearer token.
     key: str | None = None
+    #: Where no renewal goes beyond; None: renewed for as long as its agent lives.
+    until: datetime | None = None
+    #: Who acts with it on the agent's behalf, the current one first (RFC 8693 §4.1); none: the agent itself.
+    actors: tuple[AgentName, ...] = ()
+    narrowing: Narrowing = UNLIMITED
+
+    @property
+    def acts_for(self) -> Owner:
+        """Whose account is meant where a call names none."""
+        return self.narrowing.owner or self.owner
 
 
 def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
     """A vault token for an identity. Raises: KeyMissing."""
-    bound = {} if identity.key is None else {"cnf": {"jkt": identity.key}}
     key_id, private = keys.primary_key("signing", keys.signing_private)
     claims = {
         "iss": vault,
@@ -68,7 +78,7 @@ def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
         "iat": identity.issued_at.timestamp(),
         "exp": int(identity.expires_at.timestamp()),
         "scope": _broker_rights(identity.agent),
-        **bound,
+        **_further_claims(identity),
     }
     key = OKPKey.import_key(private)
     return jwt.encode({"alg": ALGORITHM, "kid": key_id}, claims, key, algorithms=[ALGORITHM])
@@ -90,7 +100,8 @@ def renewed(identity: Identity, token_id: str, now: datetime, life: timedelta) -
     Issued a little before `now`: a revocation that the renewal has not seen yet voids the new token too.
     """
     issued_at = max(identity.issued_at, now - timedelta(seconds=REVOCATION_SEEN_SECONDS))
-    return replace(identity, token_id=token_id, issued_at=issued_at, expires_at=now + life)
+    expires_at = now + life if identity.until is None else min(now + life, identity.until)
+    return replace(identity, token_id=token_id, issued_at=issued_at, expires_at=expires_at)
 
 
 def verify(keys: Keyring, text: str, *, vault: str, now: datetime) -> Identity:
@@ -136,7 +147,32 @@ def _identity(claims: Mapping[str, Any], vault: str) -> Identity:
         issued_at=datetime.fromtimestamp(claims["iat"], UTC),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         key=_key(claims),
+        until=datetime.fromtimestamp(claims["until"], UTC) if "until" in claims else None,
+        actors=tuple(_actors(claims)),
+        narrowing=from_claim(claims["only"]) if "only" in claims else UNLIMITED,
     )
+
+
+def _further_claims(identity: Identity) -> dict[str, Any]:
+    """What not every vault token has to say."""
+    act: dict[str, Any] | None = None
+    for actor in reversed(identity.actors):
+        act = {"sub": actor} if act is None else {"sub": actor, "act": act}
+    said = {
+        "cnf": None if identity.key is None else {"jkt": identity.key},
+        "until": None if identity.until is None else int(identity.until.timestamp()),
+        "act": act,
+        "only": identity.narrowing.claim() or None,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _actors(claims: Mapping[str, Any]) -> Iterator[AgentName]:
+    while "act" in claims:
+        claims = claims["act"]
+        if not isinstance(claims["sub"], str) or not claims["sub"]:
+            raise ValueError("claims")
+        yield AgentName(claims["sub"])
 
 
 def _key(claims: Mapping[str, Any]) -> str | None:

@@ -22,10 +22,12 @@ class Credential:
     expires_at: float | None
     #: `cnf.jkt`: thumbprint of the key it is bound to.
     key: str | None = None
+    #: No renewal goes beyond this, in seconds since the epoch; None: there is no such end.
+    until: float | None = None
 
     def renewal_in_seconds(self, now: float) -> float | None:
-        """Seconds until it is to be renewed; None: never. `now` in seconds since the epoch."""
-        if self.expires_at is None:
+        """Seconds until it is to be renewed; None: never, or in vain. `now` in seconds since the epoch."""
+        if self.expires_at is None or (self.until is not None and self.expires_at >= self.until):
             return None
         issued_at = now if self.issued_at is None else self.issued_at
         return max(0.0, issued_at + RENEWED_AFTER * (self.expires_at - issued_at) - now)
@@ -43,6 +45,7 @@ def read(text: str) -> Credential:
         agent=agent,
         issued_at=_instant(claims, "iat"),
         expires_at=_instant(claims, "exp"),
+        until=_instant(claims, "until"),
         key=confirmation.get("jkt") if isinstance(confirmation, dict) else None,
     )
 

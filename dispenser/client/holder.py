@@ -2,13 +2,15 @@
 
 import asyncio
 
+from dispenser.client import child
 from dispenser.client.asking import Asking
+from dispenser.client.child import ChildToken
 from dispenser.client.errors import DeadlineExceeded, VaultError, VaultUnreachable
 from dispenser.client.flights import Flights
 from dispenser.client.memory import Memory, Wanted
 from dispenser.client.tasks import Tasks
 from dispenser.client.token import Token, from_reply
-from dispenser.protocol import RejectedCall, TokenCall
+from dispenser.protocol import ChildCall, RejectedCall, TokenCall
 
 
 class Holder:
@@ -42,6 +44,14 @@ class Holder:
             return
         call = RejectedCall(service=token.service, owner=token.owner, generation=token.generation)
         await self._rejecting.join(call, lambda: self._reject(call, deadline))
+
+    async def child(self, call: ChildCall, *, deadline: float) -> ChildToken:
+        """Raises: VaultError."""
+        answer = await self._asking.ask(call, deadline=deadline)
+        try:
+            return child.from_reply(answer.reply)
+        except ValueError as error:
+            raise VaultError(f"The vault's answer holds no vault token: {error}.") from None
 
     async def _fetched(self, wanted: Wanted, call: TokenCall, deadline: float, *, joins: bool) -> Token:
         try:

@@ -13,7 +13,7 @@ from dispenser.client import dpop, http_reply
 from dispenser.client.credential import Credential
 from dispenser.client.door import Door
 from dispenser.client.errors import VaultError, VaultUnreachable
-from dispenser.protocol import Call, RejectedCall, RenewCall, Reply, TokenCall
+from dispenser.protocol import Call, ChildCall, RejectedCall, RenewCall, Reply, TokenCall, service_of
 
 #: An address that does not even answer the handshake is tried again rather than waited for.
 _CONNECT_SECONDS: Final = 5.0
@@ -52,7 +52,7 @@ class HttpTransport:
             raise VaultUnreachable(
                 f"The vault cannot be reached ({type(error).__name__}). Check VAULT_URL and the gateway."
             ) from error
-        return _reply(response, service=call.service if not isinstance(call, RenewCall) else "")
+        return _reply(response, service=service_of(call))
 
     def _request(self, call: Call, *, wait_seconds: float) -> httpx.Request:
         match call:
@@ -70,6 +70,8 @@ class HttpTransport:
                 )
             case RenewCall():
                 return self._http.build_request("POST", "/v1/token", data=self._exchange())
+            case ChildCall():
+                return self._http.build_request("POST", "/v1/token", data=self._exchange() | _narrowed(call))
 
     def _proven(self, request: httpx.Request) -> httpx.Request:
         """The request with a proof of the key that the vault token is bound to, where it is."""
@@ -111,6 +113,18 @@ def _query(call: TokenCall) -> dict[str, Any]:
         "purpose": call.purpose or None,
     }
     return {name: value for name, value in query.items() if value is not None}
+
+
+def _narrowed(call: ChildCall) -> dict[str, str]:
+    fields = {
+        "actor": call.actor,
+        "services": call.services and " ".join(call.services),
+        "scope": call.scopes and " ".join(call.scopes),
+        "owner": call.owner,
+        "ttl_seconds": None if call.ttl is None else str(call.ttl),
+        "dpop_jkt": call.key,
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def _reply(response: httpx.Response, *, service: str) -> Reply:

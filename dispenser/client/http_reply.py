@@ -17,6 +17,11 @@ _BY_STATUS: Final[Mapping[int, Code]] = {
     503: Code.OVERLOADED,
     504: Code.DEADLINE_EXCEEDED,
 }
+#: Of RFC 6749 §5.2 and RFC 9449, where the status does not tell.
+_BY_ERROR: Final[Mapping[str, Code]] = {
+    "invalid_scope": Code.DENIED,
+    "invalid_dpop_proof": Code.UNAUTHENTICATED,
+}
 
 
 def reply(status: int, document: object, *, retry_after: str | None, service: str) -> Reply:
@@ -52,6 +57,8 @@ def _code(status: int, fields: Mapping[str, Any]) -> Code:
     """The problem's own code (RFC 9457 §3.2), else what its status means."""
     if fields.get("code") in list(Code) and fields["code"] != Code.OK:
         return Code(fields["code"])
+    if fields.get("error") in _BY_ERROR:
+        return _BY_ERROR[fields["error"]]
     if status not in _BY_STATUS:
         raise ValueError(f"HTTP status {status}")
     return _BY_STATUS[status]

@@ -2,20 +2,21 @@
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from dispenser.client import door
 from dispenser.client.asking import Asking
-from dispenser.client.errors import Closed
+from dispenser.client.child import ChildToken
+from dispenser.client.errors import Closed, InvalidRequest
 from dispenser.client.holder import Holder
 from dispenser.client.renewal import Renewal
 from dispenser.client.tasks import Tasks
 from dispenser.client.token import Token
 from dispenser.client.transport import transport_for
-from dispenser.protocol import DEFAULT_DEADLINE_SECONDS, TokenCall
+from dispenser.protocol import DEFAULT_DEADLINE_SECONDS, ChildCall, TokenCall
 
 if TYPE_CHECKING:
     import httpx
@@ -85,6 +86,38 @@ class Vault:
         """
         await self._opened().rejected(token, deadline=_now() + deadline)
 
+    async def child(
+        self,
+        *,
+        services: Iterable[str] | None = None,
+        scopes: Iterable[str] | None = None,
+        owner: str | None = None,
+        actor: str | None = None,
+        ttl: float | None = None,
+        key: Mapping[str, str] | None = None,
+        deadline: float = DEFAULT_DEADLINE_SECONDS,
+    ) -> ChildToken:
+        """A vault token for a sub-agent, with no more rights than this one's and no longer a life.
+
+        It is for `services`, for those with no other scopes than `scopes`, for one `owner`, for `ttl`
+        seconds; what is None stays as it is. `actor`, an agent, acts with it, as far as its own policies
+        allow that too. `key`, a public JWK, is what it is bound to; None: this vault token's own key. It is
+        revoked with this vault token's session.
+
+        Raises: Denied where it would be wider; VaultError, one of its kinds, within `deadline` seconds.
+        """
+        call = ChildCall(
+            services=_named("services", services),
+            scopes=_named("scopes", scopes),
+            owner=owner,
+            actor=actor,
+            ttl=ttl,
+            key=None if key is None else _thumbprint(key),
+        )
+        if call == ChildCall(key=call.key):
+            raise InvalidRequest("Say how it is narrower: by services, scopes, owner, actor or ttl.")
+        return await self._opened().child(call, deadline=_now() + deadline)
+
     def auth(
         self,
         service: str,
@@ -114,6 +147,25 @@ def _key(file: str | os.PathLike[str] | None) -> "Ed25519PrivateKey | None":
     from dispenser.client import key_file  # noqa: PLC0415 - loads cryptography
 
     return key_file.read(file)
+
+
+def _thumbprint(jwk: Mapping[str, str]) -> str:
+    from dispenser.agent_key import from_jwk, thumbprint  # noqa: PLC0415 - loads cryptography
+
+    try:
+        return thumbprint(from_jwk(jwk))
+    except ValueError as error:
+        raise InvalidRequest(f"key: {error}.") from None
+
+
+def _named(what: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
+    """None is all there are, so an empty list must not pass for it."""
+    if names is None:
+        return None
+    found = tuple(names.split() if isinstance(names, str) else names)
+    if not found:
+        raise InvalidRequest(f"{what}: none at all leaves a vault token that is good for nothing.")
+    return found
 
 
 def _scopes(scopes: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -94,7 +94,7 @@ async def reject(
     """The service's API answered 401: one refresh is forced, however many report it."""
     generation = rejection.generation
     if generation is None:
-        generation = await _current_generation(door, ServiceName(service), Owner(owner or caller.owner))
+        generation = await _current_generation(door, ServiceName(service), Owner(owner or caller.acts_for))
     call = RejectedCall(service=service, owner=owner, generation=generation)
     reply = await _answered(door, caller, call, prefer)
     return Accepted(code=reply.code, service=service, generation=reply.generation)

@@ -1,4 +1,7 @@
-"""Renewal of vault tokens, as a token exchange (RFC 8693). Errors have the shape of RFC 6749 §5.2 here."""
+"""Token exchange (RFC 8693): a vault token for a renewed one, or for a sub-agent's narrower one.
+
+Errors have the shape of RFC 6749 §5.2 here.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,22 +16,23 @@ from dispenser.http.callers import DOOR, proof
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.dpop import InvalidProof
 from dispenser.http.problems import STATUS, of_reply
-from dispenser.protocol import Code, RenewCall, Reply
+from dispenser.protocol import ChildCall, Code, RenewCall, Reply
+from dispenser.vault_token import LONGEST_TTL_SECONDS
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
 ACCESS_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type's name
-#: A renewed token has the rights of the old one: neither more nor fewer can be asked for.
+#: With any of these the new vault token is a sub-agent's; without, it is the old one with a new life.
+NARROWING: Final = ("actor", "services", "scope", "owner", "ttl_seconds", "dpop_jkt")
 UNSUPPORTED: Final[Mapping[str, str]] = {
     "actor_token": "invalid_request",
     "audience": "invalid_target",
     "resource": "invalid_target",
-    "scope": "invalid_scope",
 }
 router = APIRouter(tags=["vault tokens"])
 
 
-class Renewed(BaseModel):
+class Exchanged(BaseModel):
     """RFC 8693 §2.2.1."""
 
     access_token: str = Field(description="The new vault token.")
@@ -46,7 +50,7 @@ class OAuthError(BaseModel):
 
 @router.post(
     "/v1/token",
-    response_model=Renewed,
+    response_model=Exchanged,
     responses={status: {"model": OAuthError} for status in (400, 503)},
     openapi_extra={
         "requestBody": {
@@ -60,6 +64,12 @@ class OAuthError(BaseModel):
                             "grant_type": {"const": GRANT_TYPE},
                             "subject_token": {"type": "string", "description": "A live vault token."},
                             "subject_token_type": {"enum": [JWT_TYPE, ACCESS_TOKEN_TYPE]},
+                            "actor": {"type": "string", "description": "The agent that acts with it."},
+                            "services": {"type": "string", "description": "Separated by spaces."},
+                            "scope": {"type": "string", "description": "Only services within these."},
+                            "owner": {"type": "string", "description": "Whom alone it is for."},
+                            "ttl_seconds": {"type": "number", "exclusiveMinimum": 0},
+                            "dpop_jkt": {"type": "string", "description": "Thumbprint of its key."},
                         },
                     }
                 }
@@ -67,8 +77,8 @@ class OAuthError(BaseModel):
         }
     },
 )
-async def renew(request: Request, door: TheDoor) -> Any:
-    """A vault token with a new life, in exchange for one that is still good."""
+async def exchange(request: Request, door: TheDoor) -> Any:
+    """A vault token with a new life in exchange for one that is still good, or a sub-agent's narrower one."""
     try:
         fields = await form(request)
     except ValueError as error:
@@ -77,9 +87,11 @@ async def renew(request: Request, door: TheDoor) -> Any:
     if mistake:
         return _refusal(*mistake)
     try:
-        return _answer(await _renewed(request, door, fields["subject_token"]))
+        return _answer(await _exchanged(request, door, fields))
     except InvalidProof as error:
         return _refusal("invalid_dpop_proof", str(error))
+    except ValueError as error:
+        return _refusal("invalid_request", str(error))
 
 
 def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
@@ -95,27 +107,64 @@ def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
         return "invalid_request", f"Token types here are {JWT_TYPE}."
     for name, error in UNSUPPORTED.items():
         if fields.get(name):
-            return error, f"{name} is not taken: a renewed token has the rights of the old one."
+            return error, f"{name} is not taken: a vault token is for the vault alone."
     return None
 
 
-async def _renewed(request: Request, door: Door, vault_token: str) -> Reply:
+async def _exchanged(request: Request, door: Door, fields: Mapping[str, str]) -> Reply:
+    vault_token = fields["subject_token"]
     proven = (await proof(request, door, vault_token)).key if "DPoP" in request.headers else None
     identity = await door.dispenser.authenticate(vault_token, door=DOOR, proven=proven)
     if isinstance(identity, Reply):
         return identity
     return await door.dispenser.answer(
-        identity, RenewCall(), request_id=door.entropy(16).hex(), door=DOOR, deadline_seconds=10.0
+        identity, _call(fields, proven), request_id=door.entropy(16).hex(), door=DOOR, deadline_seconds=10.0
     )
 
 
-def _answer(reply: Reply) -> Renewed | JSONResponse:
+def _call(fields: Mapping[str, str], proven: str | None) -> RenewCall | ChildCall:
+    """Raises: ValueError."""
+    if not any(fields.get(name) for name in NARROWING):
+        return RenewCall()
+    return ChildCall(
+        services=_names(fields, "services"),
+        scopes=_names(fields, "scope"),
+        owner=fields.get("owner") or None,
+        actor=fields.get("actor") or None,
+        ttl=_seconds(fields.get("ttl_seconds")),
+        key=fields.get("dpop_jkt") or proven,
+    )
+
+
+def _names(fields: Mapping[str, str], name: str) -> tuple[str, ...] | None:
+    """A field without a value counts as left out (RFC 6749 §3.1), but spaces are none."""
+    if not fields.get(name):
+        return None
+    names = tuple(fields[name].split())
+    if not names:
+        raise ValueError(f"{name} names nothing: a vault token that is good for nothing is not made.")
+    return names
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        seconds = float(text) if text else None
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds <= LONGEST_TTL_SECONDS:
+        raise ValueError(f"ttl_seconds is a number of seconds, up to {LONGEST_TTL_SECONDS}.")
+    return seconds
+
+
+def _answer(reply: Reply) -> Exchanged | JSONResponse:
     if reply.code is Code.OK and reply.access_token and reply.expires_in:
-        return Renewed(
+        return Exchanged(
             access_token=reply.access_token,
             token_type=reply.token_type or "Bearer",
             expires_in=int(reply.expires_in),
         )
+    if reply.code is Code.DENIED:
+        return _refusal("invalid_scope", reply.reason)
     if reply.code is Code.OVERLOADED:
         return _refusal("temporarily_unavailable", reply.reason, STATUS[reply.code], of_reply(reply).headers)
     return _refusal(

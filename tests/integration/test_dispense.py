@@ -9,7 +9,7 @@ import pytest
 from builders import KEYS, OTHER_KEYS, VAULT, a_policy, a_service, a_vault_token
 from integration.desk import PLACE, Desk
 
-from dispenser.protocol import Code, RejectedCall, RenewCall, Reply, TokenCall
+from dispenser.protocol import ChildCall, Code, RejectedCall, RenewCall, Reply, TokenCall
 from dispenser.revoke import revoke_agent, revoke_grant, revoke_subject
 from dispenser.vault_token import verify
 from shared import envelope
@@ -390,3 +390,13 @@ async def test_a_bound_vault_token_is_good_where_its_own_key_is_proven_and_nowhe
     renewal = await desk.ask(RenewCall(), identity=taken)
     assert renewal.token_type == "DPoP"
     assert verify(KEYS, str(renewal.access_token), vault=VAULT, now=desk.time).key == "the agent's key"
+
+
+async def test_a_child_is_had_over_the_wire_protocol_too_and_only_with_a_durable_record(desk: Desk) -> None:
+    await desk.grant()
+    reply = await desk.ask(ChildCall(services=("time-tracker",), ttl=60))
+    child = verify(KEYS, str(reply.access_token), vault=VAULT, now=desk.time)
+    assert (await desk.ask(identity=child)).code is Code.OK
+    assert (await desk.ask(TokenCall(service="slack-post"), identity=child)).code is Code.DENIED
+    desk.journal.broken = True
+    assert (await desk.ask(ChildCall(ttl=60))).access_token is None

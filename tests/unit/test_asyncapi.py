@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dispenser.protocol import MAX_CALLS, Code, RejectedCall, RenewCall, Reply, TokenCall
+from dispenser.protocol import MAX_CALLS, ChildCall, Code, RejectedCall, RenewCall, Reply, TokenCall
 from shared import topology
 from shared.messages import EventType
 
@@ -32,6 +32,7 @@ def test_every_event_is_there() -> None:
         ("tokenCall", TokenCall, {"op"}),
         ("rejectedCall", RejectedCall, {"op"}),
         ("renewCall", RenewCall, {"op"}),
+        ("childCall", ChildCall, {"op"}),
         ("reply", Reply, set()),
     ],
 )

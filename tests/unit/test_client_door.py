@@ -1,5 +1,6 @@
 """What an agent is given is checked before it connects, and every mistake is named at once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,8 @@ def credential(issued_at: float | None = 1000, expires_at: float | None = 1900) 
         (credential(), 1800, 0),
         (credential(issued_at=None), 1000, 630),
         (credential(expires_at=None), 1000, None),
+        (replace(credential(), until=1900), 1000, None),
+        (replace(credential(), until=2500), 1000, 630),
     ],
 )
 def test_a_vault_token_is_renewed_after_seven_tenths_of_its_life(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dispenser import frame, protocol
 from dispenser.protocol import (
+    ChildCall,
     Code,
     MalformedFrame,
     RejectedCall,
@@ -42,6 +43,15 @@ calls = (
     )
     | st.builds(RejectedCall, service=texts, owner=optional_texts, generation=generations)
     | st.just(RenewCall())
+    | st.builds(
+        ChildCall,
+        services=st.none() | scopes,
+        scopes=st.none() | scopes,
+        owner=optional_texts,
+        actor=optional_texts,
+        ttl=st.none() | seconds,
+        key=optional_texts,
+    )
 )
 requests = st.builds(
     Request,
@@ -199,6 +209,13 @@ def test_a_request_with_a_wrong_field_is_refused(changes: dict[str, object]) -> 
         {"op": "rejected", "service": "s", "generation": -1},
         {"op": "rejected", "service": "s", "generation": 2**63},
         {"op": "renew", "service": "s"},
+        {"op": "child", "services": []},
+        {"op": "child", "scopes": []},
+        {"op": "child", "services": "a b"},
+        {"op": "child", "services": [1]},
+        {"op": "child", "ttl": -1},
+        {"op": "child", "actor": 1},
+        {"op": "child", "service": "s"},
     ],
     ids=lambda call: str(call)[:60],
 )

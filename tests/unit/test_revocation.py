@@ -8,10 +8,11 @@ from builders import NOW, an_identity
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispenser.narrowing import Narrowing
 from dispenser.revocation import cache_keys, revoked, subjects
 from dispenser.revocation_view import HORIZON, OVERLAP, RevocationView
 from shared.cache_keys import epoch_value
-from shared.model import Revocation, RevocationKind
+from shared.model import Owner, Revocation, RevocationKind
 
 SUBJECTS = subjects(an_identity())
 OTHERS = subjects(an_identity(agent="intern", session="session-2", owner="grace"))[1:]
@@ -34,6 +35,16 @@ def test_a_token_has_four_subjects() -> None:
     assert cache_keys(an_identity()) == [
         *("epoch:all:", "epoch:agent:tracker", "epoch:session:session-1", "epoch:owner:ada")
     ]
+
+
+def test_a_delegated_one_is_void_with_whoever_acts_with_it_and_whom_it_is_for() -> None:
+    child = an_identity(actors=("intern", "tracker"), narrowing=Narrowing(owner=Owner("grace")))
+    assert set(subjects(child)) == {
+        *SUBJECTS,
+        (RevocationKind.AGENT, "intern"),
+        (RevocationKind.OWNER, "grace"),
+    }
+    assert len(subjects(child)) == 6
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
+from dispenser.narrowing import Narrowing
 from dispenser.revocation import revoked
 from dispenser.vault_token import (
     MAX_CHARACTERS,
@@ -56,6 +57,27 @@ def test_a_bound_one_says_which_key_and_keeps_it_when_renewed() -> None:
     assert check(a_vault_token(key="thumbprint")) == bound
     assert renewed(bound, "token-2", NOW, timedelta(minutes=15)).key == "thumbprint"
     assert "cnf" not in claims(a_vault_token())
+
+
+CHILD = {
+    "until": NOW.replace(microsecond=0) + timedelta(minutes=15),
+    "actors": ("intern", "helper", "tracker"),
+    "narrowing": Narrowing(services=frozenset({"slack-post"}), scopes=frozenset({"write"}), owner="grace"),
+}
+
+
+def test_a_delegated_one_says_who_acts_with_it_and_within_what() -> None:
+    made = claims(a_vault_token(**CHILD))
+    assert made["sub"] == "tracker"
+    assert made["act"] == {"sub": "intern", "act": {"sub": "helper", "act": {"sub": "tracker"}}}
+    assert made["only"] == {"services": ["slack-post"], "scopes": ["write"], "owner": "grace"}
+    assert check(a_vault_token(**CHILD)) == an_identity(**CHILD)
+    assert check(a_vault_token()).actors == ()
+
+
+def test_no_renewal_goes_beyond_the_end_that_was_set() -> None:
+    soon = renewed(an_identity(**CHILD), "token-2", NOW + timedelta(minutes=9), timedelta(minutes=15))
+    assert soon.expires_at == CHILD["until"]
 
 
 def test_rabbitmq_can_take_it_as_a_password() -> None:
@@ -117,6 +139,18 @@ def test_a_revocation_that_the_renewal_has_not_seen_voids_the_new_one_too() -> N
         (signed(sid=None), {}),
         (signed(own=None), {}),
         (signed(jti=None), {}),
+        (signed(until="never"), {}),
+        (signed(until=10**30), {}),
+        (signed(act={}), {}),
+        (signed(act="intern"), {}),
+        (signed(act={"sub": ""}), {}),
+        (signed(act={"sub": "intern", "act": []}), {}),
+        (signed(only={}), {}),
+        (signed(only=["slack-post"]), {}),
+        (signed(only={"services": "slack-post"}), {}),
+        (signed(only={"services": [1]}), {}),
+        (signed(only={"owner": ""}), {}),
+        (signed(only={"later": ["x"]}), {}),
         (signed(cnf={}), {}),
         (signed(cnf={"jkt": ""}), {}),
         (signed(cnf={"jkt": 7}), {}),

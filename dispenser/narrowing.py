@@ -56,7 +56,7 @@ UNLIMITED = Narrowing()
 
 def from_claim(claim: object) -> Narrowing:
     """What `claim` made. Raises: ValueError, for a limit that is not understood must not be passed over."""
-    if not isinstance(claim, dict) or not claim or not claim.keys() <= {"services", "scopes", "owner"}:
+    if not isinstance(claim, dict) or not claim.keys() <= {"services", "scopes", "owner"}:
         raise ValueError("claims")
     owner = claim.get("owner")
     if not (owner is None or (isinstance(owner, str) and owner)):
@@ -76,6 +76,6 @@ def _wider(wanted: frozenset[Any] | None, held: frozenset[Any] | None) -> bool:
 def _texts(values: object) -> frozenset[str] | None:
     if values is None:
         return None
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
         raise ValueError("claims")
     return frozenset(values)

@@ -4,13 +4,14 @@ So no dispenser keeps what another would need. Agents take a ticket as it is, an
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import msgpack
 from cryptography.exceptions import InvalidTag
 
+from dispenser.narrowing import from_claim
 from dispenser.sealed_frame import KEY_ID_BYTES, NONCE_BYTES
 from dispenser.sealed_session import SealedSession, SessionKeys
 from dispenser.transport_key import TransportKey
@@ -37,7 +38,9 @@ def seal(
     key: TransportKey, keys: SessionKeys, identity: Identity, expires_at: datetime, nonce: bytes
 ) -> bytes:
     """The ticket of a session. A nonce is 12 random bytes."""
-    fields = [keys.request_key, keys.reply_key, expires_at, asdict(identity)]
+    known = {name: getattr(identity, name) for name in Identity.__dataclass_fields__}
+    known["narrowing"] = identity.narrowing.claim()
+    fields = [keys.request_key, keys.reply_key, expires_at, known]
     plain = msgpack.packb(fields, datetime=True)
     return key.id + nonce + key.tickets.encrypt(nonce, plain, LABEL + key.id)
 
@@ -60,7 +63,7 @@ def unseal(held: Mapping[bytes, TransportKey], ticket: bytes, now: datetime) -> 
 def _read(plain: bytes) -> Session:
     request_key, reply_key, expires_at, identity = msgpack.unpackb(plain, timestamp=3, use_list=False)
     try:
-        known = Identity(**identity)
-    except TypeError:  # a dispenser of another version made it
+        known = Identity(**identity | {"narrowing": from_claim(identity["narrowing"])})
+    except (TypeError, KeyError, ValueError):  # a dispenser of another version made it
         raise UnknownTicket("The ticket is of another version.") from None
     return Session(SealedSession(SessionKeys(request_key, reply_key)), known, expires_at)

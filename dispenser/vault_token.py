@@ -149,7 +149,7 @@ def _identity(claims: Mapping[str, Any], vault: str) -> Identity:
         key=_key(claims),
         until=datetime.fromtimestamp(claims["until"], UTC) if "until" in claims else None,
         actors=tuple(_actors(claims)),
-        narrowing=from_claim(claims["only"]) if "only" in claims else UNLIMITED,
+        narrowing=from_claim(claims.get("only", {})),
     )
 
 

@@ -400,3 +400,12 @@ async def test_a_child_is_had_over_the_wire_protocol_too_and_only_with_a_durable
     assert (await desk.ask(TokenCall(service="slack-post"), identity=child)).code is Code.DENIED
     desk.journal.broken = True
     assert (await desk.ask(ChildCall(ttl=60))).access_token is None
+
+
+async def test_a_child_whose_vault_token_nobody_could_use_is_not_made(desk: Desk) -> None:
+    scopes = tuple(f"scope-{number:0400}" for number in range(10))
+    await desk.declare(services=[a_service(scopes=scopes)], policies=[a_policy()])
+    await desk.look()
+    reply = await desk.ask(ChildCall(scopes=scopes))
+    assert (reply.code, reply.access_token) == (Code.DENIED, None)
+    assert "too long" in reply.reason

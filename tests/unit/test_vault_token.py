@@ -145,7 +145,6 @@ def test_a_revocation_that_the_renewal_has_not_seen_voids_the_new_one_too() -> N
         (signed(act="intern"), {}),
         (signed(act={"sub": ""}), {}),
         (signed(act={"sub": "intern", "act": []}), {}),
-        (signed(only={}), {}),
         (signed(only=["slack-post"]), {}),
         (signed(only={"services": "slack-post"}), {}),
         (signed(only={"services": [1]}), {}),

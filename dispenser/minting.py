@@ -10,7 +10,7 @@ from dispenser.protocol import ChildCall, Code, Reply, TokenCall
 from dispenser.question import verdict_on
 from dispenser.revocation import revoked
 from dispenser.revocation_view import RevocationView
-from dispenser.vault_token import DEFAULT_TTL_SECONDS, Identity, mint, renewed
+from dispenser.vault_token import DEFAULT_TTL_SECONDS, MAX_CHARACTERS, Identity, mint, renewed
 from shared.errors import AuditUnavailable, KeyMissing
 from shared.keyring import Keyring
 from shared.ports import AuditJournal, Clock
@@ -94,4 +94,6 @@ class Minting:
             text = mint(self._keys, identity, vault=self._vault)
         except KeyMissing:
             return Reply(code=Code.DENIED, reason="This door mints no vault tokens: ask at the gateway.")
+        if len(text) > MAX_CHARACTERS:
+            return Reply(code=Code.DENIED, reason="The vault token would be too long: name fewer services.")
         return replies.vault_token(text, identity, self._clock())

@@ -13,10 +13,10 @@ KILLS  := 10000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint soak replay env clean
+.PHONY: help demo test lint soak replay bench bench-quick env clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/.server  ## the productivity tracker, start to end, with an emulated provider
 	@$(BIN)/dispenser demo
@@ -41,6 +41,12 @@ soak: $(VENV)/.test  ## for hours: tests that take minutes, KILLS=10000, then SE
 
 replay: $(VENV)/.test  ## one run of the simulation, with all that happens in it: SEED=42
 	@PYTHONPATH=.:tests $(BIN)/python -m simulation $(SEED)
+
+bench: $(VENV)/.test  ## minutes: ours beside its peers, as a table, build/bench.json and build/bench.svg
+	@PYTHONPATH=.:tests $(BIN)/python -m bench
+
+bench-quick: $(VENV)/.test  ## a hundredth of it, to see that it runs
+	@PYTHONPATH=.:tests $(BIN)/python -m bench --quick
 
 env: .env  ## passwords for compose.yaml, in a new .env
 

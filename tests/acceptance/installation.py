@@ -70,6 +70,10 @@ class Process:
         assert self._process.poll() is None, self._said(offset)[-2000:]
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         return self._said(0)
 

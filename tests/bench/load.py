@@ -1,0 +1,58 @@
+"""Callers, all at once or at a pace, and how long each call took."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+Ask = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Calls in a span of time, and the seconds that each took."""
+
+    seconds: float
+    latencies: Sequence[float]
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """Seconds within which this share of the calls was answered."""
+        ordered = sorted(self.latencies)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+async def closed_loop(callers: Sequence[Ask], seconds: float) -> Measured:
+    """Every caller asks again as soon as it is answered."""
+    clock = asyncio.get_running_loop().time
+    latencies: list[float] = []
+    began = clock()
+
+    async def caller(ask: Ask) -> None:
+        while (asked := clock()) < began + seconds:
+            await ask()
+            latencies.append(clock() - asked)
+
+    await asyncio.gather(*(caller(ask) for ask in callers))
+    return Measured(clock() - began, latencies)
+
+
+async def paced(callers: Sequence[Ask], per_second: float, seconds: float) -> Measured:
+    """Calls begin at their moment, whether earlier ones were answered or not: a wait counts from there."""
+    clock = asyncio.get_running_loop().time
+    latencies: list[float] = []
+    began = clock()
+
+    async def call(ask: Ask, due: float) -> None:
+        await ask()
+        latencies.append(clock() - due)
+
+    async with asyncio.TaskGroup() as calls:
+        for number in range(int(per_second * seconds)):
+            due = began + number / per_second
+            await asyncio.sleep(due - clock())
+            calls.create_task(call(callers[number % len(callers)], due))
+    return Measured(clock() - began, latencies)

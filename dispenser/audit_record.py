@@ -91,6 +91,25 @@ def of_refusal(
     )
 
 
+def of_overload(
+    refusal: Reply, identity: Identity, *, request_id: str, door: str, at: datetime
+) -> AuditRecord:
+    """The record of a request that was one too many; nothing but its sender was looked at."""
+    return AuditRecord(
+        writer="",
+        sequence=0,
+        at=at,
+        action="request.refused",
+        outcome=refusal.code.value,
+        agent=identity.agent,
+        session=identity.session,
+        owner=identity.owner,
+        request_id=request_id,
+        door=door,
+        reason=refusal.reason,
+    )
+
+
 def fingerprint(keys: Keyring, access_token: str | None) -> str:
     """Finds a token's records again without telling the token. Raises: KeyMissing."""
     if access_token is None:

@@ -19,17 +19,22 @@ class Authentication:
         self._verified: OrderedDict[str, Identity] = OrderedDict()
         self._verified_with = keys.signing_public
 
-    def identify(self, vault_token: str) -> Identity:
-        """Whom a vault token was made for, revoked since or not. Raises: InvalidVaultToken."""
+    def remembered(self, vault_token: str) -> Identity | None:
+        """Whom a vault token was made for that was verified before, at no cost."""
         if self._verified_with is not self._keys.signing_public:
             # A key may be gone, and with it every token that it signed.
             self._verified.clear()
             self._verified_with = self._keys.signing_public
-        remembered = self._verified.get(vault_token)
-        if remembered is not None:
-            if self._clock() < remembered.expires_at:
-                return remembered
+        known = self._verified.get(vault_token)
+        if known is not None and self._clock() >= known.expires_at:
             del self._verified[vault_token]
+            return None
+        return known
+
+    def identify(self, vault_token: str) -> Identity:
+        """Whom a vault token was made for, revoked since or not. Raises: InvalidVaultToken."""
+        if (known := self.remembered(vault_token)) is not None:
+            return known
         identity = verify(self._keys, vault_token, vault=self._vault, now=self._clock())
         self._remember(vault_token, identity)
         return identity

@@ -175,6 +175,8 @@ class WrittenAgent(Written):
 
     description: Annotated[str, Strict()] | None = None
     proof: Proof | None = None
+    max_requests_per_second: Positive | None = None
+    max_concurrency: Positive | None = None
 
 
 class WrittenPolicy(Written):

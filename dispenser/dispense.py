@@ -8,13 +8,15 @@ from collections.abc import Callable
 import structlog
 
 from dispenser import audit_record, question, replies, standing
+from dispenser.admission import Admission
 from dispenser.authentication import Authentication
 from dispenser.catalogue_view import CatalogueView
 from dispenser.decision import Hand, Refresh, Refuse, Want, decide, provider_down, usable
+from dispenser.limits import Limits
 from dispenser.lookup import Lookup
 from dispenser.minting import Minting
 from dispenser.policy import Denied
-from dispenser.protocol import Call, ChildCall, Code, RejectedCall, RenewCall, Reply
+from dispenser.protocol import Call, ChildCall, Code, RejectedCall, RenewCall, Reply, TokenCall
 from dispenser.question import Question
 from dispenser.refresh_wait import RefreshWait
 from dispenser.revocation import revoked
@@ -30,7 +32,7 @@ from shared.errors import (
 )
 from shared.keyring import Keyring
 from shared.messages import Reason
-from shared.model import AccessToken, Grant, Owner, ServiceName
+from shared.model import AccessToken, AuditRecord, Grant, Owner, ServiceName
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 
 UNSURE = "The vault cannot reach its database, and without it this cannot be answered safely."
@@ -56,6 +58,7 @@ class Dispenser:
         vault: str,
         connect_url: Callable[[ServiceName, Owner], str],
         new_id: Callable[[], str],
+        limits: Limits | None = None,
     ) -> None:
         self._keys = keys
         self._catalogue = catalogue
@@ -63,6 +66,8 @@ class Dispenser:
         self._journal = journal
         self._clock = clock
         self._connect_url = connect_url
+        self._limits = limits or Limits()
+        self.admission = Admission()
         self._authentication = Authentication(keys, vault, clock)
         self._lookup = Lookup(cache, store.grants, keys, clock)
         self._minting = Minting(
@@ -76,6 +81,12 @@ class Dispenser:
             new_id=new_id,
         )
         self._wait = RefreshWait(bus, cache, store.grants, clock)
+
+    def stranger(self, vault_token: str, sender: str) -> Reply | None:
+        """A vault token that is new to this process may be checked for this sender now; or the refusal."""
+        if self._authentication.remembered(vault_token) is not None:
+            return None
+        return self.admission.stranger(sender)
 
     async def authenticate(
         self, vault_token: str, *, door: str, proven: str | None = None
@@ -91,6 +102,26 @@ class Dispenser:
         if identity.key is not None and identity.key != proven:
             return await self.refuse(UNPROVEN, door=door, identity=identity)
         return identity
+
+    async def admit(
+        self, identity: Identity, calls: int, *, request_id: str, door: str, deadline_seconds: float
+    ) -> Reply | None:
+        """Wait for the turn of a request of so many calls. None: `answer` each, and say when it has `ended`.
+
+        A refusal, which has cost next to nothing, is for all of them.
+        """
+        limits = self._limits.of(self._catalogue.current.agents.get(identity.agent))
+        refusal = await self.admission.admit(identity.agent, limits, calls, deadline_seconds)
+        if refusal is not None:
+            at = self._clock()
+            await self._keep(
+                audit_record.of_overload(refusal, identity, request_id=request_id, door=door, at=at)
+            )
+        return refusal
+
+    def ended(self, identity: Identity) -> None:
+        """One of the calls that were admitted has come to its end."""
+        self.admission.ended(identity.agent)
 
     def vouched(self, broker_user: str, identity: Identity) -> bool:
         """Whether whom the broker knows a sender as may speak for the vault token's agent."""
@@ -114,11 +145,15 @@ class Dispenser:
             request_id=request_id,
             at=self._clock(),
         )
+        await self._keep(record)
+        return replies.unauthenticated(reason)
+
+    async def _keep(self, record: AuditRecord) -> None:
+        """Write down a refusal. No token leaves with it, so nothing waits for a journal that fails."""
         try:
             await self._journal.append(record)
         except AuditUnavailable:
             log.warning("A refusal is not in the audit", reason=record.reason)
-        return replies.unauthenticated(reason)
 
     async def answer(
         self, identity: Identity, call: Call, *, request_id: str, door: str, deadline_seconds: float
@@ -157,11 +192,13 @@ class Dispenser:
         epochs, token = await self._lookup.cached(asked.identity, asked.place)
         if revoked(asked.identity, epochs, self._revocations.moments):
             return replies.unauthenticated(replies.REVOKED)
-        if isinstance(asked.call, RejectedCall):
-            return await self._rejected(asked, asked.call.generation, token)
-        if token is not None and usable(token, asked.want, self._clock()):
+        if isinstance(asked.call, TokenCall) and token and usable(token, asked.want, self._clock()):
             return self._handed(asked, token)
-        return await self._refreshed(asked, token)
+        # From here on it is the database and the refreshers that are waited for, which may take their time.
+        with self.admission.aside():
+            if isinstance(asked.call, RejectedCall):
+                return await self._rejected(asked, asked.call.generation, token)
+            return await self._refreshed(asked, token)
 
     async def _refreshed(self, asked: Question, token: AccessToken | None) -> Reply:
         """Look into the database and, where that does not do, wait for one refresh."""

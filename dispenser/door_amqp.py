@@ -8,6 +8,7 @@ import structlog
 
 from dispenser import replies, sealed_frame, sealed_session
 from dispenser.dispense import Dispenser
+from dispenser.metrics import Metrics
 from dispenser.opening import Opening
 from dispenser.place import Place
 from dispenser.protocol import (
@@ -32,8 +33,9 @@ from shared import topology
 from shared.ports import Ack, Bus, Clock, Delivery, Settlement
 
 DOOR: Final = "amqp"
-#: Requests answered at once by one process.
-PREFETCH: Final = 100
+#: Requests in hand in one process, most of them waiting in their agents' lanes. As many as the broker's queue
+#: holds, so that nobody's requests wait there behind somebody else's.
+PREFETCH: Final = 5000
 #: A reply is dropped by the broker when nobody has taken it after so many seconds.
 REPLY_LIFE_SECONDS: Final = 30.0
 DEFECT: Final = "The vault has a fault of its own; its log says more."
@@ -49,11 +51,21 @@ log = structlog.get_logger()
 class AmqpDoor:
     """Serves the RPC queue."""
 
-    def __init__(self, bus: Bus, dispenser: Dispenser, sessions: Sessions, clock: Clock, vhost: str) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        dispenser: Dispenser,
+        sessions: Sessions,
+        *,
+        metrics: Metrics,
+        clock: Clock,
+        vhost: str,
+    ) -> None:
         """`vhost`: the virtual host that the bus is in."""
         self._bus = bus
         self._dispenser = dispenser
         self._sessions = sessions
+        self._metrics = metrics
         self._clock = clock
         self._vhost = vhost
 
@@ -65,6 +77,7 @@ class AmqpDoor:
         """Answer one message. It is always done with: a request that failed is asked again by its agent."""
         if not addressed_to_sender(delivery):
             log.warning("Request refused: its reply address is not its sender's", user=delivery.user_id)
+            self._metrics.dropped(DOOR, "misaddressed")
             await self._dispenser.refuse(MISADDRESSED, door=DOOR, broker_user=delivery.user_id or "nobody")
             return Ack()
         try:
@@ -93,6 +106,9 @@ class AmqpDoor:
             raise MalformedFrame("This kind of message is a dispenser's to send.")
 
     async def _open(self, delivery: Delivery) -> None:
+        if self._dispenser.admission.stranger(_sender(delivery)) is not None:
+            await self._turn_away(delivery, Refused.OVERLOADED)
+            return
         shown, proven = self._sessions.shown(delivery.body, self._place(delivery))
         identity = await self._known(delivery, shown, proven)
         if isinstance(identity, Reply):
@@ -120,29 +136,63 @@ class AmqpDoor:
     async def _replies(
         self, delivery: Delivery, identity: Identity, plain: bytes
     ) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
+        begun = _now()
         try:
             request = decode_request(plain)
         except MalformedFrame as error:
             invalid = Reply(code=Code.INVALID_REQUEST, reason=str(error))
             # Nobody can tell how many calls it holds: the refusal is for each it may hold.
-            yield [(index, invalid) for index in range(MAX_CALLS)]
-            return
-        refusal = await self._refusal(delivery, identity, request)
-        if refusal is not None:
-            yield [(index, refusal) for index in range(len(request.calls))]
+            if self._is_worth_a_reply(delivery, invalid.code):
+                yield [(index, invalid) for index in range(MAX_CALLS)]
             return
         deadline_seconds = _deadline_seconds(request, delivery)
-        tasks = [
-            asyncio.create_task(self._answer(identity, call, str(delivery.correlation_id), deadline_seconds))
-            for call in request.calls
-        ]
+        refusal = await self._refusal(delivery, identity, request, deadline_seconds)
+        if refusal is not None:
+            if self._is_worth_a_reply(delivery, refusal.code):
+                yield [(index, refusal) for index in range(len(request.calls))]
+            return
+        tasks = self._begin(delivery, identity, request, deadline_seconds - (_now() - begun))
         async for finished in _as_they_finish(tasks):
-            yield [(index, tasks[index].result()) for index in finished]
+            answers = [(index, tasks[index].result()) for index in finished]
+            for _, reply in answers:
+                self._metrics.replied(DOOR, reply.code, _now() - begun)
+            yield answers
 
-    async def _refusal(self, delivery: Delivery, identity: Identity, request: Request) -> Reply | None:
+    def _begin(
+        self, delivery: Delivery, identity: Identity, request: Request, deadline_seconds: float
+    ) -> list[asyncio.Task[Reply]]:
+        tasks = []
+        for call in request.calls:
+            answer = self._answer(identity, call, str(delivery.correlation_id), deadline_seconds)
+            task = asyncio.create_task(answer)
+            # Not in the task: one that is cancelled before its first step runs nothing.
+            task.add_done_callback(lambda _: self._dispenser.ended(identity))
+            tasks.append(task)
+        return tasks
+
+    def _is_worth_a_reply(self, delivery: Delivery, code: str) -> bool:
+        worth = self._dispenser.admission.is_worth_a_reply(_sender(delivery))
+        if worth:
+            self._metrics.replied(DOOR, code, 0.0)
+        else:
+            self._metrics.dropped(DOOR, code)
+        return worth
+
+    async def _refusal(
+        self, delivery: Delivery, identity: Identity, request: Request, deadline_seconds: float
+    ) -> Reply | None:
+        """Why it is not answered. None: its turn has come."""
         if not self._timely(request.sent_at):
             return await self._refuse(delivery, UNTIMELY, identity)
-        return await self._vouched(delivery, identity)
+        if (refusal := await self._vouched(delivery, identity)) is not None:
+            return refusal
+        return await self._dispenser.admit(
+            identity,
+            len(request.calls),
+            request_id=str(delivery.correlation_id),
+            door=DOOR,
+            deadline_seconds=deadline_seconds,
+        )
 
     async def _vouched(self, delivery: Delivery, identity: Identity) -> Reply | None:
         if self._dispenser.vouched(str(delivery.user_id), identity):
@@ -166,7 +216,8 @@ class AmqpDoor:
         log.info("A message was not opened", why=refused.value, user=delivery.user_id)
         if refused in _SUSPICIOUS:
             await self._refuse(delivery, ALTERED, None)
-        await self._send(delivery, sealed_frame.refusal(refused))
+        if self._is_worth_a_reply(delivery, refused.value):
+            await self._send(delivery, sealed_frame.refusal(refused))
 
     async def _refuse(self, delivery: Delivery, reason: str, identity: Identity | None) -> Reply:
         return await self._dispenser.refuse(
@@ -221,3 +272,11 @@ def _deadline_seconds(request: Request, delivery: Delivery) -> float:
     expiration = delivery.expiration_seconds
     stated = min(request.deadline_seconds, DEFAULT_DEADLINE_SECONDS * 3)
     return stated if expiration is None else min(stated, expiration)
+
+
+def _sender(delivery: Delivery) -> str:
+    return f"amqp {delivery.user_id}"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

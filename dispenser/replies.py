@@ -88,6 +88,15 @@ def overloaded(service: str, reason: str) -> Reply:
     return Reply(code=Code.OVERLOADED, service=service, reason=reason, retry_after=RETRY_SECONDS)
 
 
+def rate_limited(seconds: float) -> Reply:
+    """The sender asks too often. Nothing was done for it."""
+    return Reply(
+        code=Code.RATE_LIMITED,
+        reason="Asked more often than the vault answers one agent: ask again later, and keep tokens longer.",
+        retry_after=seconds,
+    )
+
+
 def _usable_seconds(token: AccessToken, max_ttl_seconds: int | None, now: datetime) -> float | None:
     limits = [
         *([] if token.expires_at is None else [max(0.0, remaining_seconds(token.expires_at, now))]),

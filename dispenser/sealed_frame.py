@@ -50,6 +50,8 @@ class Refused(StrEnum):
     UNKNOWN_TICKET = "unknown_ticket"
     #: It does not open: it was altered, or sealed for another virtual host, queue, user or reply queue.
     UNOPENED = "unopened"
+    #: It was not looked at: too many sessions are opened for its sender. Open one later.
+    OVERLOADED = "overloaded"
 
 
 _REFUSED: Final = frozenset(refused.value for refused in Refused)

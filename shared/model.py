@@ -197,6 +197,10 @@ class Agent:
     description: str = ""
     proof: Proof = Proof.OPTIONAL
     revoked_at: datetime | None = None
+    #: Calls begun in a second, in each dispenser. None: as the dispenser's settings say.
+    max_requests_per_second: int | None = None
+    #: Calls in hand at once, in each dispenser. None: as the dispenser's settings say.
+    max_concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

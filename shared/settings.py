@@ -13,6 +13,8 @@ MEMORY_URL = "memory://"
 DEFAULT_PUBLIC_URL = "http://127.0.0.1:8250"
 DEFAULT_VAULT_NAME = "vault"
 DEFAULT_LOG_LEVEL = "info"
+DEFAULT_MAX_REQUESTS_PER_SECOND = 10_000
+DEFAULT_MAX_CONCURRENCY = 1000
 _BROKER_SCHEMES = ("memory", "amqp", "amqps")
 _CACHE_SCHEMES = (
     "memory",
@@ -49,6 +51,10 @@ class Settings:
     key_provider: str = ""
     #: Where providers may be besides the public internet: an identity provider of the operator's own.
     private_networks: tuple[Network, ...] = ()
+    #: Calls that one agent may begin in a second, in each dispenser, unless it is declared otherwise.
+    max_requests_per_second: int = DEFAULT_MAX_REQUESTS_PER_SECOND
+    #: Calls that one agent may have in hand at once, in each dispenser, unless it is declared otherwise.
+    max_concurrency: int = DEFAULT_MAX_CONCURRENCY
 
     @property
     def embedded(self) -> bool:
@@ -78,6 +84,10 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
         keys=environment.get("DISPENSER_KEYS", "").strip(),
         key_provider=environment.get("DISPENSER_KEY_PROVIDER", "").strip(),
         private_networks=networks,
+        max_requests_per_second=_count(
+            environment, "DISPENSER_MAX_REQUESTS_PER_SECOND", DEFAULT_MAX_REQUESTS_PER_SECOND
+        ),
+        max_concurrency=_count(environment, "DISPENSER_MAX_CONCURRENCY", DEFAULT_MAX_CONCURRENCY),
     )
     mistakes += _mistakes(settings)
     if mistakes:
@@ -97,6 +107,10 @@ def _mistakes(settings: Settings) -> list[str]:
         found.append("DISPENSER_KEYS: file:PATH, env:VARIABLE, or what `dispenser keys export` printed.")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         found.append("DISPENSER_LOG_LEVEL: one of debug, info, warning, error.")
+    if not settings.max_requests_per_second:
+        found.append("DISPENSER_MAX_REQUESTS_PER_SECOND: a whole number from 1.")
+    if not settings.max_concurrency:
+        found.append("DISPENSER_MAX_CONCURRENCY: a whole number from 1.")
     return found
 
 
@@ -110,6 +124,12 @@ def _networks(text: str) -> tuple[tuple[Network, ...], list[str]]:
         except ValueError as error:
             mistakes.append(f"DISPENSER_PRIVATE_NETWORKS: {written}: {error}.")
     return tuple(found), mistakes
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    """0 for what is no number from 1."""
+    text = environment.get(name) or str(default)
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
 
 
 def _url_mistakes(name: str, url: str, schemes: tuple[str, ...]) -> list[str]:

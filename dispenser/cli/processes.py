@@ -2,6 +2,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -39,11 +40,27 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    *, processes: Annotated[int, typer.Option(min=1, max=256, help="How many, on this machine.")] = 1
+    *,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="How many, on this machine.")] = 1,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Where Prometheus finds /metrics; each further process takes the next."
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="On which address; 0.0.0.0 for all.")] = "127.0.0.1",
 ) -> None:
     """Answer agents over AMQP. Start more of it, here or elsewhere, to answer more."""
     _refuse_embedded("serve")
-    execute_process(Fleet(["serve"], processes).run() if processes > 1 else _run("serve", roles.serve))
+    if processes == 1:
+        metrics_at = None if metrics_port is None else (host, metrics_port)
+        execute_process(_run("serve", partial(roles.serve, metrics_at=metrics_at)))
+        return
+    places = [
+        [] if metrics_port is None else ["--metrics-port", str(metrics_port + number), "--host", host]
+        for number in range(processes)
+    ]
+    execute_process(Fleet([["serve", *place] for place in places]).run())
 
 
 def gateway(

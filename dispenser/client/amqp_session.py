@@ -13,7 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dispenser import keyset, opening, sealed_frame, sealed_session
 from dispenser.client.amqp_post import Post
 from dispenser.client.credential import Credential
-from dispenser.client.errors import Misconfigured, Unauthenticated, VaultError, VaultUnreachable, refusal
+from dispenser.client.errors import (
+    Misconfigured,
+    Overloaded,
+    Unauthenticated,
+    VaultError,
+    VaultUnreachable,
+    refusal,
+)
 from dispenser.client.flights import Flights
 from dispenser.client.tasks import Tasks
 from dispenser.frame import MalformedFrame
@@ -191,4 +198,6 @@ def _refused(refused: Refused) -> VaultError:
             "The dispensers cannot open what is sealed for this virtual host. VAULT_URL and the dispensers'"
             " DISPENSER_BROKER_URL have to name the same one."
         )
+    if refused is Refused.OVERLOADED:
+        return Overloaded("Too many sessions are opened for this RabbitMQ user at once.", retry_after=1.0)
     return VaultError(f"The dispensers do not understand this client ({refused}): upgrade the older.")

@@ -16,7 +16,6 @@ from dispenser.http.admins import Admins
 from dispenser.http.body_limit import BodyLimit
 from dispenser.http.door import Door, Entropy
 from dispenser.http.headers import DefaultHeaders
-from dispenser.http.metrics import Metrics
 from dispenser.http.pages import page
 from dispenser.http.problems import (
     DESCRIBED,
@@ -29,6 +28,7 @@ from dispenser.http.problems import (
     of_status,
 )
 from dispenser.http.replays import Replays
+from dispenser.metrics import Metrics
 from shared.errors import VaultError
 from shared.keyring import Keyring
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
@@ -65,6 +65,7 @@ def build_app(
     settings: Settings,
     clock: Clock,
     entropy: Entropy,
+    metrics: Metrics,
 ) -> FastAPI:
     """The ASGI application. `entropy` gives so many random bytes."""
     app = _App(
@@ -86,7 +87,7 @@ def build_app(
         clock=clock,
         entropy=entropy,
         admins=Admins(store.admins),
-        metrics=Metrics(),
+        metrics=metrics,
         replays=Replays(cache, clock),
     )
     for part in (credentials, grants, tokens, exchange, consent, callback, audit, health):

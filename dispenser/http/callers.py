@@ -9,7 +9,7 @@ from fastapi.security.http import HTTPBase
 
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.dpop import ALGORITHMS, InvalidProof, Proof, checked
-from dispenser.http.problems import Refused, of_code
+from dispenser.http.problems import Refused, of_code, of_reply
 from dispenser.protocol import Code, Reply
 from dispenser.vault_token import Identity
 from shared.model import AgentName
@@ -35,6 +35,8 @@ async def _agent(
     scheme = presented.scheme.lower() if presented else ""
     if presented is None or scheme not in ("bearer", "dpop"):
         raise _unauthenticated("Send the vault token: Authorization: Bearer ...")
+    if (refusal := door.dispenser.stranger(presented.credentials, sender(request))) is not None:
+        raise Refused(of_reply(refusal))
     proven = await _proven(request, door, presented.credentials) if scheme == "dpop" else None
     identity = await door.dispenser.authenticate(presented.credentials, door=DOOR, proven=proven)
     if isinstance(identity, Reply):
@@ -44,6 +46,11 @@ async def _agent(
     if identity.agent != agent:
         raise Refused(of_code(Code.DENIED, "The vault token is another agent's than the one in the path."))
     return identity
+
+
+def sender(request: Request) -> str:
+    """Whom the door knows a caller as before its vault token is checked: from where it calls."""
+    return f"http {request.client.host if request.client else ''}"
 
 
 async def _proven(request: Request, door: Door, token: str) -> str:

@@ -1,9 +1,8 @@
 """Access tokens, handed out and reported as rejected."""
 
-import asyncio
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,15 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispenser.frame import MAX_INTEGER, MAX_SECONDS
 from dispenser.http.arguments import OwnerText, Prefer
 from dispenser.http.bodies import described, json_body
-from dispenser.http.callers import DOOR, Caller
+from dispenser.http.callers import Caller
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.preference import wait_seconds
 from dispenser.http.problems import Refused, documented, of_reply
-from dispenser.protocol import Call, Code, RejectedCall, Reply, TokenCall
-from dispenser.vault_token import Identity
+from dispenser.http.turn import turn
+from dispenser.protocol import Code, RejectedCall, Reply, TokenCall
 from shared.model import Owner, ServiceName
 
-REQUEST_ID_BYTES: Final = 16
 router = APIRouter(prefix="/v1/agents/{agent}/credentials", tags=["credentials"])
 
 
@@ -73,7 +71,8 @@ async def hand_out(
         scopes=tuple(scope.split()) if scope else None,
         purpose=purpose,
     )
-    return _credential(await _answered(door, caller, call, prefer))
+    async with turn(door, caller, wait_seconds(prefer or ())) as mine:
+        return _credential(_ok(await mine.answer(call)))
 
 
 @router.post(
@@ -92,26 +91,19 @@ async def reject(
     prefer: Prefer = None,
 ) -> Accepted:
     """The service's API answered 401: one refresh is forced, however many report it."""
-    generation = rejection.generation
-    if generation is None:
-        generation = await _current_generation(door, ServiceName(service), Owner(owner or caller.acts_for))
-    call = RejectedCall(service=service, owner=owner, generation=generation)
-    reply = await _answered(door, caller, call, prefer)
+    async with turn(door, caller, wait_seconds(prefer or ())) as mine:
+        generation = rejection.generation
+        if generation is None:
+            generation = await _current_generation(
+                door, ServiceName(service), Owner(owner or caller.acts_for)
+            )
+        call = RejectedCall(service=service, owner=owner, generation=generation)
+        reply = _ok(await mine.answer(call))
     return Accepted(code=reply.code, service=service, generation=reply.generation)
 
 
-async def _answered(door: Door, caller: Identity, call: Call, prefer: list[str] | None) -> Reply:
-    """The dispenser's reply, counted. Raises: Refused for whatever is not `ok`."""
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    reply = await door.dispenser.answer(
-        caller,
-        call,
-        request_id=door.entropy(REQUEST_ID_BYTES).hex(),
-        door=DOOR,
-        deadline_seconds=wait_seconds(prefer or ()),
-    )
-    door.metrics.replied(DOOR, reply.code, loop.time() - begun)
+def _ok(reply: Reply) -> Reply:
+    """Raises: Refused for whatever is not `ok`."""
     if reply.code is not Code.OK:
         raise Refused(of_reply(reply))
     return reply

@@ -6,8 +6,8 @@ from fastapi import Depends, Request
 
 from dispenser.dispense import Dispenser
 from dispenser.http.admins import Admins
-from dispenser.http.metrics import Metrics
 from dispenser.http.replays import Replays
+from dispenser.metrics import Metrics
 from shared.keyring import Keyring
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 from shared.settings import Settings

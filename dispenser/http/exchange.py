@@ -12,11 +12,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from dispenser.http.bodies import FORM_TYPE, form
-from dispenser.http.callers import DOOR, proof
+from dispenser.http.callers import DOOR, proof, sender
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.dpop import InvalidProof
-from dispenser.http.problems import STATUS, of_reply
-from dispenser.protocol import ChildCall, Code, RenewCall, Reply
+from dispenser.http.problems import STATUS, Refused, of_reply
+from dispenser.http.turn import turn
+from dispenser.protocol import RETRYABLE, ChildCall, Code, RenewCall, Reply
 from dispenser.vault_token import LONGEST_TTL_SECONDS
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -29,6 +30,7 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "audience": "invalid_target",
     "resource": "invalid_target",
 }
+EXCHANGE_SECONDS: Final = 10.0
 router = APIRouter(tags=["vault tokens"])
 
 
@@ -51,7 +53,7 @@ class OAuthError(BaseModel):
 @router.post(
     "/v1/token",
     response_model=Exchanged,
-    responses={status: {"model": OAuthError} for status in (400, 503)},
+    responses={status: {"model": OAuthError} for status in (400, 429, 503)},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -92,6 +94,9 @@ async def exchange(request: Request, door: TheDoor) -> Any:
         return _refusal("invalid_dpop_proof", str(error))
     except ValueError as error:
         return _refusal("invalid_request", str(error))
+    except Refused as refused:
+        problem = refused.problem
+        return _refusal("temporarily_unavailable", problem.detail, problem.status, problem.headers)
 
 
 def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
@@ -112,14 +117,16 @@ def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 async def _exchanged(request: Request, door: Door, fields: Mapping[str, str]) -> Reply:
+    """Raises: ValueError, InvalidProof, and Refused where too much is asked."""
     vault_token = fields["subject_token"]
+    if (refusal := door.dispenser.stranger(vault_token, sender(request))) is not None:
+        return refusal
     proven = (await proof(request, door, vault_token)).key if "DPoP" in request.headers else None
     identity = await door.dispenser.authenticate(vault_token, door=DOOR, proven=proven)
     if isinstance(identity, Reply):
         return identity
-    return await door.dispenser.answer(
-        identity, _call(fields, proven), request_id=door.entropy(16).hex(), door=DOOR, deadline_seconds=10.0
-    )
+    async with turn(door, identity, EXCHANGE_SECONDS) as mine:
+        return await mine.answer(_call(fields, proven))
 
 
 def _call(fields: Mapping[str, str], proven: str | None) -> RenewCall | ChildCall:
@@ -165,7 +172,7 @@ def _answer(reply: Reply) -> Exchanged | JSONResponse:
         )
     if reply.code is Code.DENIED:
         return _refusal("invalid_scope", reply.reason)
-    if reply.code is Code.OVERLOADED:
+    if reply.code in RETRYABLE:
         return _refusal("temporarily_unavailable", reply.reason, STATUS[reply.code], of_reply(reply).headers)
     return _refusal(
         "invalid_request", reply.reason

@@ -24,6 +24,7 @@ async def http_door(world: World, at: Desk, listening: socket.socket) -> AsyncIt
     app = build_app(
         dispenser=at.dispenser,
         journal=at.journal,
+        metrics=at.metrics,
         store=world.store,
         bus=world.bus,
         cache=world.cache,

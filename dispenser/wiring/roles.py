@@ -32,11 +32,16 @@ SCHEDULER_INTERVAL_SECONDS: Final = 0.5
 log = structlog.get_logger()
 
 
-async def serve(world: World) -> None:
-    """The AMQP door, until the process is asked to stop; requests in hand are answered first."""
-    async with Stop() as stop:
+async def serve(world: World, metrics_at: tuple[str, int] | None = None) -> None:
+    """The AMQP door, until the process is asked to stop; requests in hand are answered first.
+
+    `metrics_at`: address and port for Prometheus. Raises: OSError where it cannot listen there.
+    """
+    async with Stop() as stop, AsyncExitStack() as stack:
         await _connected(world)
         async with desk(world) as at, amqp_door(world, at):
+            if metrics_at is not None:
+                stack.enter_context(at.metrics.served(*metrics_at))
             log.info("Serving agents over AMQP", process=world.name)
             await stop.asked()
             await world.bus.drain()
@@ -91,7 +96,8 @@ async def amqp_door(world: World, at: Desk) -> AsyncIterator[None]:
     async with polled(transport.look, "transport keys"):
         sessions = Sessions(transport, world.keys, world.clock, os.urandom)
         vhost = vhost_of(world.settings.broker_url)
-        await AmqpDoor(world.bus, at.dispenser, sessions, world.clock, vhost).open()
+        door = AmqpDoor(world.bus, at.dispenser, sessions, metrics=at.metrics, clock=world.clock, vhost=vhost)
+        await door.open()
         yield
 
 

@@ -10,8 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dispenser import connect_ticket
+from dispenser.bounded_journal import bounded
 from dispenser.catalogue_view import CatalogueView
 from dispenser.dispense import Dispenser
+from dispenser.limits import Limits
+from dispenser.metrics import Metrics
 from dispenser.polling import polled
 from dispenser.revocation_view import RevocationView
 from dispenser.wiring.keyring_source import KeyringSource
@@ -81,6 +84,8 @@ class Desk:
 
     dispenser: Dispenser
     journal: AuditJournal
+    #: Of every door of this process.
+    metrics: Metrics
 
 
 @asynccontextmanager
@@ -91,7 +96,8 @@ async def desk(world: World) -> AsyncIterator[Desk]:
     async with (
         polled(catalogue.look, "catalogue"),
         polled(revocations.look, "revocations"),
-        FileAuditJournal(journal_folder(world.settings), world.name) as journal,
+        FileAuditJournal(journal_folder(world.settings), world.name) as file,
+        bounded(file) as journal,
     ):
         dispenser = Dispenser(
             store=world.store,
@@ -105,8 +111,12 @@ async def desk(world: World) -> AsyncIterator[Desk]:
             vault=world.settings.vault_name,
             connect_url=connect_url(world),
             new_id=new_id,
+            limits=Limits(
+                max_requests_per_second=world.settings.max_requests_per_second,
+                max_concurrency=world.settings.max_concurrency,
+            ),
         )
-        yield Desk(dispenser=dispenser, journal=journal)
+        yield Desk(dispenser=dispenser, journal=journal, metrics=Metrics())
 
 
 def connect_url(world: World) -> Callable[[ServiceName, Owner], str]:

@@ -33,7 +33,13 @@ PROVIDER = Provider(
     token_params={"audience": "api"},
 )
 SERVICE = Service(name=ServiceName("time-tracker"), provider=PROVIDER.name, scopes=("tasks:write",))
-AGENT = Agent(name=AgentName("tracker"), description="logs tasks", proof=Proof.REQUIRED)
+AGENT = Agent(
+    name=AgentName("tracker"),
+    description="logs tasks",
+    proof=Proof.REQUIRED,
+    max_requests_per_second=50,
+    max_concurrency=20,
+)
 POLICY = Policy(
     name="trackers", effect=Effect.ALLOW, agents=("tracker*",), scopes=("tasks:write",), not_before=NOW
 )

@@ -12,6 +12,7 @@ from builders import KEYS, VAULT, a_policy, a_provider, a_service, an_agent, an_
 from dispenser.catalogue_view import CatalogueView
 from dispenser.dispense import Dispenser
 from dispenser.door_amqp import AmqpDoor
+from dispenser.metrics import Metrics
 from dispenser.place import vhost_of
 from dispenser.protocol import Call, Reply, TokenCall
 from dispenser.revocation_view import RevocationView
@@ -76,6 +77,7 @@ class Desk:
         self._url = f"sqlite:///{folder / 'vault.db'}"
         self.time = datetime.now(UTC)
         self.journal = Journal()
+        self.metrics = Metrics()
         self.urgent: list[ExpiryEvent] = []
         #: What the refresher does with an urgent event.
         self.refresher: Callable[[ExpiryEvent], Any] | None = None
@@ -116,7 +118,14 @@ class Desk:
 
     def door(self, bus: Bus, url: str) -> AmqpDoor:
         """An AMQP door to it; agents' clocks are not moved with the desk's."""
-        return AmqpDoor(bus, self.dispenser, self.sessions, lambda: datetime.now(UTC), vhost_of(url))
+        return AmqpDoor(
+            bus,
+            self.dispenser,
+            self.sessions,
+            metrics=self.metrics,
+            clock=lambda: datetime.now(UTC),
+            vhost=vhost_of(url),
+        )
 
     async def close(self) -> None:
         await self.bus.close()

@@ -47,7 +47,8 @@ providers:
 services:
   time-tracker: {provider: tracker-co, scopes: [tasks:write], audience: null}
 agents:
-  tracker: {description: "logs tasks", proof: required}
+  tracker:
+    {description: "logs tasks", proof: required, max_requests_per_second: 50, max_concurrency: 20}
   idle:
 policies:
   - {name: trackers, effect: allow, agents: ["tracker*"], services: [time-tracker], owners: ["*"],
@@ -87,7 +88,16 @@ def test_every_field_reaches_its_noun() -> None:
             ),
         ),
         services=(Service(name="time-tracker", provider="tracker-co", scopes=("tasks:write",)),),
-        agents=(Agent(name="tracker", description="logs tasks", proof="required"), Agent(name="idle")),
+        agents=(
+            Agent(
+                name="tracker",
+                description="logs tasks",
+                proof="required",
+                max_requests_per_second=50,
+                max_concurrency=20,
+            ),
+            Agent(name="idle"),
+        ),
         policies=(
             Policy(
                 name="trackers",

@@ -53,9 +53,14 @@ def test_all_mistakes_are_named_at_once_and_no_value_is_shown() -> None:
             database_url=f"mysql://u:{CANARY}@h/d",
             public_url=f"ftp://{CANARY}",
             log_level=CANARY,
+            max_requests_per_second=CANARY,
+            max_concurrency="0",
         )
     named = [mistake.partition(":")[0] for mistake in refusal.value.mistakes]
-    variables = ("BROKER_URL", "CACHE_URL", "DATABASE_URL", "PUBLIC_URL", "LOG_LEVEL")
+    variables = (
+        "BROKER_URL", "CACHE_URL", "DATABASE_URL", "PUBLIC_URL", "LOG_LEVEL",
+        "MAX_REQUESTS_PER_SECOND", "MAX_CONCURRENCY",
+    )  # fmt: skip
     assert named == [f"DISPENSER_{variable}" for variable in variables]
     assert CANARY not in str(refusal.value)
 

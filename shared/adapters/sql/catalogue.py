@@ -101,7 +101,13 @@ def _service_row(service: Service) -> dict[str, Any]:
 
 def _agent_row(agent: Agent) -> dict[str, Any]:
     # Without `revoked_at`: declaring an agent again does not restore it.
-    return {"name": agent.name, "description": agent.description, "proof": agent.proof}
+    return {
+        "name": agent.name,
+        "description": agent.description,
+        "proof": agent.proof,
+        "max_requests_per_second": agent.max_requests_per_second,
+        "max_concurrency": agent.max_concurrency,
+    }
 
 
 def _policy_row(policy: Policy) -> dict[str, Any]:

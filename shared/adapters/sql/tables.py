@@ -65,6 +65,8 @@ agents = Table(
     Column("description", Text, nullable=False),
     Column("proof", Word(Proof), nullable=False, server_default=Proof.OPTIONAL.value),
     Column("revoked_at", UtcDateTime),
+    Column("max_requests_per_second", Integer),
+    Column("max_concurrency", Integer),
     Column("declared_at", UtcDateTime, nullable=False),
 )
 

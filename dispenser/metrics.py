@@ -1,6 +1,8 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
 
 #: Seconds: a cached token takes a few milliseconds, a refresh up to the deadline.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -22,6 +24,17 @@ class Metrics:
             buckets=BUCKETS,
         )
 
+        self._dropped = Counter(
+            "dispenser_dropped_requests",
+            "Requests that were not answered: misaddressed, or of a sender that was refused too often.",
+            ["door", "why"],
+            registry=registry,
+        )
+
+    def dropped(self, door: str, why: str) -> None:
+        """A request was not answered at all."""
+        self._dropped.labels(door, why).inc()
+
     def replied(self, door: str, code: str, seconds: float) -> None:
         """One call was answered."""
         self._replies.labels(door, code).inc()
@@ -30,3 +43,14 @@ class Metrics:
     def exposition(self) -> bytes:
         """Everything in the registry, as Prometheus reads it."""
         return generate_latest(self._registry)
+
+    @contextmanager
+    def served(self, host: str, port: int) -> Iterator[None]:
+        """At /metrics on a port of their own, for a process without an HTTP door. Raises: OSError."""
+        server, thread = start_http_server(port, addr=host, registry=self._registry)
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()

@@ -1,7 +1,5 @@
 """What the audit says of a call. No secret: a token is named by its HMAC."""
 
-import hashlib
-import hmac
 from datetime import datetime
 
 from dispenser.policy import Denied
@@ -10,8 +8,7 @@ from dispenser.question import Question
 from dispenser.vault_token import Identity
 from shared.keyring import Keyring
 from shared.model import AuditRecord
-
-FINGERPRINT_DIGITS = 32
+from shared.token_fingerprint import fingerprint
 
 
 def of_call(keys: Keyring, question: Question, reply: Reply, at: datetime) -> AuditRecord:
@@ -30,6 +27,7 @@ def of_call(keys: Keyring, question: Question, reply: Reply, at: datetime) -> Au
         generation=reply.generation,
         fingerprint=fingerprint(keys, reply.access_token),
         scopes=reply.scopes,
+        scopes_asked=(call.scopes or ()) if isinstance(call, TokenCall) else (),
         policy=verdict.policy,
         catalogue_version=question.catalogue_version,
         request_id=question.request_id,
@@ -108,14 +106,6 @@ def of_overload(
         door=door,
         reason=refusal.reason,
     )
-
-
-def fingerprint(keys: Keyring, access_token: str | None) -> str:
-    """Finds a token's records again without telling the token. Raises: KeyMissing."""
-    if access_token is None:
-        return ""
-    _, key = keys.primary_key("audit", keys.audit)
-    return hmac.new(key, access_token.encode(), hashlib.sha256).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def _acting(identity: Identity) -> str:

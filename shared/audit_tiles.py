@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Final
 
-from shared.merkle import HASH_BYTES, Node, node_hash
+from shared.merkle import HASH_BYTES, Node, complete_hash
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
@@ -33,7 +33,7 @@ def hash_in(tiles: Mapping[Tile, bytes], node: Node) -> bytes:
     hashes = divided(tiles[level, tile])[first : first + (1 << below)]
     if len(hashes) != 1 << below:
         raise KeyError(node)
-    return _complete(hashes)
+    return complete_hash(hashes)
 
 
 def edge(size: int) -> list[Tile]:
@@ -63,7 +63,7 @@ def appended(size: int, tiles: Mapping[Tile, bytes], leaves: Sequence[bytes]) ->
         kept = divided(tiles[level, first])[: hashes % WIDTH] if hashes % WIDTH else []
         parts = list(_parted([*kept, *new]))
         changed |= {(level, first + n): b"".join(part) for n, part in enumerate(parts)}
-        new = [_complete(part) for part in parts if len(part) == WIDTH]
+        new = [complete_hash(part) for part in parts if len(part) == WIDTH]
     raise AssertionError
 
 
@@ -74,10 +74,3 @@ def divided(tile: bytes) -> list[bytes]:
 
 def _parted(hashes: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
     return (hashes[at : at + WIDTH] for at in range(0, len(hashes), WIDTH))
-
-
-def _complete(hashes: Sequence[bytes]) -> bytes:
-    """The hash of a complete subtree from one row of its nodes."""
-    while len(hashes) > 1:
-        hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
-    return hashes[0]

@@ -40,19 +40,31 @@ class Peaks:
         self.size = size
         self._hashes = list(hashes)
 
-    def append(self, leaf: bytes) -> None:
-        """Add a leaf by its hash."""
-        size, hashes = self.size, self._hashes
+    def append(self, added: bytes, height: int = 0) -> None:
+        """Add a leaf by its hash, or a complete subtree of a height whose place begins here."""
+        size, hashes = self.size >> height, self._hashes
         while size & 1:
-            leaf = node_hash(hashes.pop(), leaf)
+            added = node_hash(hashes.pop(), added)
             size >>= 1
-        hashes.append(leaf)
-        self.size += 1
+        hashes.append(added)
+        self.size += 1 << height
+
+    def copy(self) -> "Peaks":
+        """The same, to go on from on its own."""
+        return Peaks(self.size, self._hashes)
 
     @property
     def root(self) -> bytes:
         """RFC 9162 §2.1.1: the Merkle Tree Hash."""
         return _joined(self._hashes) if self._hashes else EMPTY_ROOT
+
+
+def complete_hash(row: Sequence[bytes]) -> bytes:
+    """The hash of a complete subtree, from the hashes of all its nodes of one height."""
+    sha256 = hashlib.sha256
+    while len(row) > 1:
+        row = [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
+    return row[0]
 
 
 def nodes(span: Span) -> list[Node]:

@@ -115,11 +115,12 @@ class EventType(StrEnum):
     INCIDENT = "provider.incident"
     DISPENSED = "token.dispensed"
     DENIED = "token.denied"
+    CHECKPOINT = "audit.checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LifecycleEvent:
-    """Something became of a grant or a request."""
+    """Something became of a grant or a request, or of the audit, which is of no service."""
 
     id: str
     type: EventType
@@ -132,18 +133,20 @@ class LifecycleEvent:
 
     def headers(self) -> dict[str, str]:
         """CloudEvents 1.0 in binary mode, as application properties (AMQP binding §3.1)."""
-        return {
+        about = {"cloudEvents:subject": f"{self.service}/{self.owner}"} if self.service else {}
+        return about | {
             "cloudEvents:specversion": "1.0",
             "cloudEvents:id": self.id,
             "cloudEvents:type": f"{EVENT_TYPE_PREFIX}{self.type.value}.v1",
             "cloudEvents:source": EVENT_SOURCE,
-            "cloudEvents:subject": f"{self.service}/{self.owner}",
             "cloudEvents:time": self.at.isoformat(),
         }
 
     def body(self) -> bytes:
         """The event's data, in JSON."""
-        data: dict[str, Any] = {"service": self.service, "owner": self.owner, **self.details}
+        data: dict[str, Any] = {**self.details}
+        if self.service:
+            data |= {"service": self.service, "owner": self.owner}
         if self.generation is not None:
             data["generation"] = self.generation
         return json.dumps(data, separators=(",", ":")).encode()

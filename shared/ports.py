@@ -447,8 +447,18 @@ class CheckpointStore(Protocol):
         """Keep one. That of a size there is already stays as it is."""
 
     async def newest(self) -> str | None: ...
-    async def after(self, size: int, limit: int) -> list[str]:
-        """Those of larger trees, smallest first."""
+    async def after(self, size: int, limit: int) -> list[tuple[int, str]]:
+        """Those of larger trees with their sizes, smallest first."""
+
+
+class CheckpointLedger(Protocol):
+    """Checkpoints outside of the database. Raises: AuditUnavailable."""
+
+    def add(self, note: str, at: datetime) -> None:
+        """Durable on return."""
+
+    def last(self) -> str | None:
+        """The note that was added last."""
 
 
 class AuditJournal(Protocol):

@@ -16,12 +16,14 @@ from dispenser.polling import polled
 from dispenser.sessions import Sessions
 from dispenser.transport_view import TransportView
 from dispenser.wiring.process import Stop, until_reachable
-from dispenser.wiring.world import Desk, World, desk, journal_folder
+from dispenser.wiring.world import Desk, World, checkpoint_folder, desk, journal_folder
 from shared.adapters.audit_journal import FileAuditJournal
+from shared.adapters.checkpoint_folder import CheckpointFolder
 from shared.adapters.provider_http import HttpxProviderHttp
 from shared.ports import AuditJournal
 from workers.audit_delivery import AuditDelivery
 from workers.audit_shipping import AuditShipping
+from workers.checkpoints import Checkpoints
 from workers.janitor import Janitor
 from workers.refresher import Refresher
 from workers.scheduler import Scheduler
@@ -159,7 +161,16 @@ async def tidying(world: World) -> AsyncIterator[None]:
             name=world.name,
             journal=journal,
         )
-        async with _running(worker.run()), _running(shipping.run()):
+        signing = Checkpoints(
+            tree=world.store.audit_tree,
+            kept=world.store.checkpoints,
+            ledger=CheckpointFolder(checkpoint_folder(world.settings)),
+            bus=world.bus,
+            keys=world.keys,
+            clock=world.clock,
+            vault=world.settings.vault_name,
+        )
+        async with _running(worker.run(), shipping.run(), signing.run()):
             yield
 
 

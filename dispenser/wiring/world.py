@@ -135,6 +135,11 @@ def journal_folder(settings: Settings) -> Path:
     return settings.home / "audit"
 
 
+def checkpoint_folder(settings: Settings) -> Path:
+    """Where the audit's signed checkpoints are kept, for witnesses to fetch."""
+    return settings.home / "checkpoints"
+
+
 def process_name(role: str) -> str:
     """A name no other process has had."""
     return f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -148,8 +148,8 @@ async def test_checkpoints_are_kept_by_size(store: SqlStore) -> None:
     await store.checkpoints.add(7, "another", NOW)
 
     assert await store.checkpoints.newest() == "note 10"
-    assert await store.checkpoints.after(3, 10) == ["note 7", "note 10"]
-    assert await store.checkpoints.after(0, 1) == ["note 3"]
+    assert await store.checkpoints.after(3, 10) == [(7, "note 7"), (10, "note 10")]
+    assert await store.checkpoints.after(0, 1) == [(3, "note 3")]
 
 
 async def test_the_highest_generation_of_every_grant_is_known(store: SqlStore) -> None:

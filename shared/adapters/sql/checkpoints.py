@@ -24,9 +24,10 @@ class SqlCheckpoints:
         async with self._database.reading() as connection:
             return (await connection.execute(query)).scalar_one_or_none()
 
-    async def after(self, size: int, limit: int) -> list[str]:
-        """Those of larger trees, smallest first."""
-        query = select(audit_checkpoints.c.note).where(audit_checkpoints.c.size > size)
+    async def after(self, size: int, limit: int) -> list[tuple[int, str]]:
+        """Those of larger trees with their sizes, smallest first."""
+        found = select(audit_checkpoints.c.size, audit_checkpoints.c.note)
+        query = found.where(audit_checkpoints.c.size > size)
         ordered = query.order_by(audit_checkpoints.c.size).limit(limit)
         async with self._database.reading() as connection:
-            return list((await connection.execute(ordered)).scalars())
+            return [(size, note) for size, note in (await connection.execute(ordered)).all()]

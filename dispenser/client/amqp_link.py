@@ -187,7 +187,7 @@ class _Asked:
                     self._refused(sealed_frame.read_refusal(body))
         except (MalformedFrame, Unopened):
             # Whoever knows a message's id can send such things, and must not be able to end it by that.
-            _log.warning("A message that no dispenser has sent was passed over")
+            _log.debug("A message that no dispenser has sent was passed over")
 
     def fail(self, error: VaultError) -> None:
         self._message.fail(error)

@@ -160,7 +160,7 @@ class _Answer(Generic[T]):
         try:
             found = self._read(body)
         except (MalformedFrame, Unopened):
-            _log.warning("A message that no dispenser has sent was passed over")
+            _log.debug("A message that no dispenser has sent was passed over")
         except VaultError as error:
             self.fail(error)
         else:

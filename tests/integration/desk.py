@@ -25,6 +25,7 @@ from shared.adapters.memory_cache import MemoryCache
 from shared.adapters.sql.store import SqlStore, migrate
 from shared.cache_keys import token_key
 from shared.errors import AuditUnavailable
+from shared.keyring import Keyring
 from shared.messages import ExpiryEvent, decode
 from shared.model import (
     AccessToken,
@@ -73,12 +74,15 @@ class Watched:
 class Desk:
     """A dispenser over SQLite, memory bus and memory cache; `time` moves when told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: Keyring = KEYS) -> None:
+        self.keys = keys
         self._url = f"sqlite:///{folder / 'vault.db'}"
         self.time = datetime.now(UTC)
         self.journal = Journal()
         self.metrics = Metrics()
         self.urgent: list[ExpiryEvent] = []
+        #: Which its door is on, where it has one on a broker.
+        self.agents_bus: Bus
         #: What the refresher does with an urgent event.
         self.refresher: Callable[[ExpiryEvent], Any] | None = None
 
@@ -103,7 +107,7 @@ class Desk:
             store=_StoreWith(self.store, self.grants),
             cache=self.lookups,
             bus=self.bus,
-            keys=KEYS,
+            keys=self.keys,
             catalogue=self.catalogue,
             revocations=self.revocations,
             journal=self.journal,
@@ -112,20 +116,28 @@ class Desk:
             connect_url=lambda service, owner: f"https://vault.example/connect/{service}/{owner}",
             new_id=lambda: "new-id",
         )
-        self.transport = TransportView(self.store.transport_keys, KEYS, self.clock, os.urandom)
-        await self.transport.look()
-        self.sessions = Sessions(self.transport, KEYS, self.clock, os.urandom)
+        self.transport, self.sessions = await self.process()
 
-    def door(self, bus: Bus, url: str) -> AmqpDoor:
+    async def process(self) -> tuple[TransportView, Sessions]:
+        """What each dispenser process has of sessions by itself."""
+        transport = TransportView(self.store.transport_keys, self.keys, self.clock, os.urandom)
+        await transport.look()
+        return transport, Sessions(transport, self.keys, self.clock, os.urandom)
+
+    def door(self, bus: Bus, url: str, sessions: Sessions | None = None) -> AmqpDoor:
         """An AMQP door to it; agents' clocks are not moved with the desk's."""
         return AmqpDoor(
             bus,
             self.dispenser,
-            self.sessions,
+            sessions or self.sessions,
             metrics=self.metrics,
             clock=lambda: datetime.now(UTC),
             vhost=vhost_of(url),
         )
+
+    async def withdraw_transport_keys(self) -> None:
+        """No dispenser knows what was sealed before any more, once it has looked."""
+        await self.store.purge(self.time + timedelta(days=9))
 
     async def close(self) -> None:
         await self.bus.close()
@@ -172,7 +184,7 @@ class Desk:
             "scopes": token.scopes,
             "sealed_credential": None,
             "credential_fingerprint": b"",
-            "sealed_token": envelope.seal_token(KEYS, *PLACE, token),
+            "sealed_token": envelope.seal_token(self.keys, *PLACE, token),
             "token_expires_at": token.expires_at,
             "refresh_at": self.time + timedelta(seconds=0.7 * LIFE_SECONDS),
             "failures": 0,
@@ -199,7 +211,7 @@ class Desk:
         )
 
     async def put(self, token: AccessToken) -> None:
-        sealed = envelope.seal_token(KEYS, *PLACE, token)
+        sealed = envelope.seal_token(self.keys, *PLACE, token)
         await self.cache.put_if_newer(token_key(*PLACE), token.generation, sealed, None)
 
     async def rotate(self, event: ExpiryEvent) -> None:
@@ -211,7 +223,7 @@ class Desk:
         renewal = Renewal(
             sealed_credential=None,
             credential_fingerprint=envelope.fingerprint(claim.grant.id, ClientItself()),
-            sealed_token=envelope.seal_token(KEYS, *PLACE, token),
+            sealed_token=envelope.seal_token(self.keys, *PLACE, token),
             scopes=token.scopes,
             token_expires_at=token.expires_at,
             refresh_at=None,

@@ -75,6 +75,10 @@ class EchoDispenser:
     #: Notified with every request that comes.
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
     session_seconds: float = LIFE_SECONDS
+    #: No session is known that was opened.
+    forget_tickets: bool = False
+    #: What every message is refused by.
+    refuses: Refused | None = None
 
     def __post_init__(self) -> None:
         self.transport: Any = Transport()
@@ -123,6 +127,9 @@ class EchoDispenser:
             await self.send(message, sealed_frame.refusal(Refused.UNKNOWN_KEY))
 
     async def _received(self, message: AbstractIncomingMessage, kind: Kind) -> None:
+        if self.refuses and kind is not Kind.KEYSET_REQUEST:
+            await self.send(message, sealed_frame.refusal(self.refuses))
+            return
         match kind:
             case Kind.KEYSET_REQUEST:
                 await self.send(message, self.sessions.keyset())
@@ -137,6 +144,8 @@ class EchoDispenser:
 
     async def _asked(self, message: AbstractIncomingMessage) -> None:
         frame = sealed_frame.read_request(message.body)
+        if self.forget_tickets:
+            raise UnknownTicket
         session = self.sessions.of(frame.ticket)
         request = protocol.decode_request(session.sealed.open_request(frame, self._place(message)))
         async with self.came:

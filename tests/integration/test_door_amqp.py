@@ -1,34 +1,28 @@
 """The AMQP door on a real broker: honest agents are answered, and nobody else."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import aio_pika
 import pytest
-from aio_pika.abc import AbstractIncomingMessage
 from builders import KEYS, OTHER_KEYS, VAULT, a_vault_token
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from integration.desk import Desk
+from integration.door_agent import Agent, connected, serving
 from sealed_agent import PLACE, SealedAgent
 
 from dispenser import Denied, Unauthenticated, Vault, keyset, sealed_frame
 from dispenser.opening import Opened
-from dispenser.place import Place, vhost_of
-from dispenser.protocol import MAX_CALLS, RPC_QUEUE, Call, Code, Reply, TokenCall
-from dispenser.sealed_frame import MAX_BODY_BYTES, Kind, Refused
+from dispenser.protocol import MAX_CALLS, Code, Reply, TokenCall
+from dispenser.sealed_frame import MAX_BODY_BYTES, Refused
 from dispenser.vault_token import mint
-from shared.adapters.amqp_bus import AmqpBus
 from shared.model import AgentName
 from shared.ports import Bus, Delivery
-from shared.topology import RPC_EXCHANGE, RPC_KEY
+from shared.secret import Secret
+from shared.topology import RPC_KEY
 
-#: Far more than any answer takes: a reply that never comes is a failure, not a wait for ever.
-PATIENCE_SECONDS = 30.0
 #: Empty, no msgpack, no frame, a length that lies, a nest, and too much.
 GARBAGE = [
     b"",
@@ -41,95 +35,16 @@ GARBAGE = [
 ]
 
 
-class Agent:
-    """Speaks the protocol by hand, as no honest client would."""
-
-    def __init__(self, connection: aio_pika.abc.AbstractConnection, desk: Desk, vhost: str) -> None:
-        self._connection = connection
-        self._desk = desk
-        self._answers: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-        self._place = Place(
-            vhost=vhost_of(vhost),
-            queue=RPC_QUEUE,
-            user="guest",
-            reply_to=f"vault.reply.guest.{secrets.token_hex(16)}",
-        )
-        self._sessions: dict[str, SealedAgent] = {}
-
-    async def open(self) -> None:
-        self._channel = await self._connection.channel()
-        queue = await self._channel.declare_queue(self._place.reply_to, exclusive=True, auto_delete=True)
-        await queue.consume(self._answers.put, no_ack=True)
-
-    def token(self, **changes: Any) -> str:
-        return mint(KEYS, self._desk.identity(**changes), vault=VAULT)
-
-    async def opened(self, token: str, key: Ed25519PrivateKey | None = None) -> SealedAgent:
-        """A session, opened as the broker carries it."""
-        session = SealedAgent(self._place, key)
-        [to, *_] = self.keyset(token, await self.exchanged(sealed_frame.header(Kind.KEYSET_REQUEST)))
-        session.hear(await self.exchanged(session.opening(token, to, sent_at=time.time())))
-        return session
-
-    def keyset(self, token: str, body: bytes) -> tuple[keyset.PublicKey, ...]:
-        return keyset.verified(body, token, self._desk.time.timestamp())
-
-    async def body(self, *calls: Call, token: str | None = None) -> bytes:
-        session = await self.opened(token or self.token())
-        body = session.request(*calls, sent_at=time.time())
-        self._sessions[sealed_frame.identifier(body)] = session
-        return body
-
-    async def send(self, body: bytes, **changes: Any) -> None:
-        properties = {
-            "reply_to": self._place.reply_to,
-            "correlation_id": sealed_frame.identifier(body),
-            "user_id": "guest",
-            "expiration": 5,
-        }
-        exchange = await self._channel.get_exchange(RPC_EXCHANGE, ensure=False)
-        await exchange.publish(aio_pika.Message(body, **properties | changes), RPC_KEY)
-
-    async def exchanged(self, body: bytes, **changes: Any) -> bytes:
-        """What comes back for a message."""
-        await self.send(body, **changes)
-        return (await self._answer()).body
-
-    async def refused(self, body: bytes, **changes: Any) -> Refused | None:
-        """Why a message was not opened."""
-        answer = await self.exchanged(body, **changes)
-        assert sealed_frame.kind(answer) is Kind.REFUSAL
-        return sealed_frame.read_refusal(answer)
-
-    async def answered(self) -> list[tuple[int, Reply]]:
-        answer = await self._answer()
-        asked = str(answer.correlation_id)
-        return self._sessions[asked].replies(asked, answer.body)
-
-    async def _answer(self) -> AbstractIncomingMessage:
-        return await asyncio.wait_for(self._answers.get(), PATIENCE_SECONDS)
-
-
 @pytest.fixture
 async def desk(tmp_path: Path, vhost: str) -> AsyncIterator[Desk]:
-    desk = Desk(tmp_path)
-    await desk.open()
-    bus = AmqpBus(vhost, name="test")
-    await bus.start()
-    await bus.declare()
-    await desk.door(bus, vhost).open()
-    yield desk
-    await bus.close()
-    await desk.close()
+    async with serving(tmp_path, vhost) as desk:
+        yield desk
 
 
 @pytest.fixture
 async def agent(desk: Desk, vhost: str) -> AsyncIterator[Agent]:
-    connection = await aio_pika.connect(vhost)
-    agent = Agent(connection, desk, vhost)
-    await agent.open()
-    yield agent
-    await connection.close()
+    async with connected(desk, vhost) as agent:
+        yield agent
 
 
 async def test_the_client_library_gets_tokens_and_refusals(desk: Desk, vhost: str) -> None:
@@ -272,14 +187,14 @@ async def test_a_vault_token_on_another_agents_connection_gets_nothing_and_is_in
 
 
 async def test_replies_that_outgrow_a_frame_come_in_several(desk: Desk, agent: Agent) -> None:
-    long = replace(desk.token(1), value="t" * 8000)
+    long = replace(desk.token(1), value=Secret("t" * 8000))
     await desk.grant(cached=False)
     await desk.put(long)
     await agent.send(await agent.body(*[TokenCall(service="time-tracker")] * MAX_CALLS))
     replies: dict[int, Reply] = {}
     while len(replies) < MAX_CALLS:
         replies |= dict(await agent.answered())
-    assert {(reply.code, reply.access_token) for reply in replies.values()} == {(Code.OK, long.value)}
+    assert {(reply.code, reply.access_token) for reply in replies.values()} == {(Code.OK, "t" * 8000)}
 
 
 async def test_a_defect_in_answering_ends_one_request_and_not_the_door(

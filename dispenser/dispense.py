@@ -37,6 +37,7 @@ from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 
 UNSURE = "The vault cannot reach its database, and without it this cannot be answered safely."
 UNHEARD = "The vault cannot reach the broker to ask for a refresh."
+NEVER_ISSUED = "No token of that generation was ever issued: report the one that was rejected."
 UNPROVEN = "The vault token is bound to its agent's key, and this request does not prove to hold it."
 log = structlog.get_logger()
 
@@ -229,6 +230,9 @@ class Dispenser:
             newest = _newest(token, stored)
             if newest is not None and newest.generation > generation:
                 return Reply(code=Code.OK, service=asked.call.service, generation=newest.generation)
+            if grant is not None and generation > grant.generation:
+                # The database has each before an agent does. To wait for it would be to refresh on and on.
+                return Reply(code=Code.INVALID_REQUEST, service=asked.call.service, reason=NEVER_ISSUED)
             match decide(grant, None, Want(), self._clock()):
                 case Refuse() as refusal:
                     return self._refused(asked, refusal)

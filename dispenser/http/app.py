@@ -14,14 +14,13 @@ from dispenser.dispense import Dispenser
 from dispenser.http import audit, callback, consent, credentials, exchange, grants, health, tokens
 from dispenser.http.admins import Admins
 from dispenser.http.body_limit import BodyLimit
+from dispenser.http.description import EVERYWHERE, completed
 from dispenser.http.door import Door, Entropy
 from dispenser.http.headers import DefaultHeaders
 from dispenser.http.pages import page
 from dispenser.http.problems import (
-    DESCRIBED,
     MEDIA_TYPE,
     Problem,
-    ProblemDocument,
     Refused,
     of_error,
     of_mistakes,
@@ -48,10 +47,9 @@ log = structlog.get_logger()
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The API's description, with the one shape of its refusals."""
-        description = super().openapi()
-        description["components"]["schemas"]["ProblemDocument"] = ProblemDocument.model_json_schema()
-        return description
+        """The API's description."""
+        self.openapi_schema = self.openapi_schema or completed(super().openapi())
+        return self.openapi_schema
 
 
 def build_app(
@@ -74,7 +72,7 @@ def build_app(
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        responses={"default": {"content": DESCRIBED, "description": "Any other refusal."}},
+        responses=EVERYWHERE,
     )
     app.state.door = Door(
         dispenser=dispenser,
@@ -124,8 +122,7 @@ def _refuse_in_our_words(app: FastAPI) -> None:
 
 
 def _written(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    shown = {**problem.headers, **(headers or {})}
     if request.url.path.startswith(PAGES):
-        return page("refused.html", status=problem.status, problem=problem)
-    return JSONResponse(
-        problem.document(), problem.status, {**problem.headers, **(headers or {})}, media_type=MEDIA_TYPE
-    )
+        return page("refused.html", status=problem.status, headers=shown, problem=problem)
+    return JSONResponse(problem.document(), problem.status, shown, media_type=MEDIA_TYPE)

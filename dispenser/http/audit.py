@@ -3,8 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
+from dispenser.http.arguments import Instant
 from dispenser.http.callers import AdminsOnly
 from dispenser.http.door import TheDoor
 from dispenser.http.problems import documented
@@ -34,8 +35,8 @@ async def records(
     action: Annotated[str | None, Query(description="As in token.dispensed.")] = None,
     outcome: Annotated[str | None, Query(description="A reply's code, as in denied.")] = None,
     fingerprint: Annotated[str | None, Query(description="Of a token, as records have it.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="From then on. RFC 3339.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Before then. RFC 3339.")] = None,
+    since: Annotated[Instant | None, Query(description="From then on. RFC 3339.")] = None,
+    until: Annotated[Instant | None, Query(description="Before then. RFC 3339.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_RECORDS)] = 100,
 ) -> Records:
     """Who had which token, when, and why not. All that is given must agree."""

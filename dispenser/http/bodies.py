@@ -26,12 +26,6 @@ def json_body(model: type[Model], *, default: Model | None = None) -> Any:
     return Depends(read)
 
 
-def described(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """What `json_body` reads, for the route's OpenAPI description."""
-    schema = model.model_json_schema()
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
-
-
 async def form(request: Request) -> dict[str, str]:
     """A form's fields, each once (RFC 6749 §3.1). Raises: ValueError."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:

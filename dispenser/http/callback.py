@@ -8,8 +8,9 @@ from fastapi.responses import HTMLResponse
 
 from dispenser import connect, enrol
 from dispenser.http import browser
+from dispenser.http.description import query_parameters
 from dispenser.http.door import Door, TheDoor
-from dispenser.http.pages import REFUSALS, page
+from dispenser.http.pages import PENDING, REFUSALS, page
 from dispenser.http.problems import Problem, Refused, of_code
 from dispenser.protocol import Code
 from shared.envelope import open_verifier
@@ -21,7 +22,17 @@ from shared.secret import Secret
 router = APIRouter(tags=["consent"])
 
 
-@router.get("/v1/oauth/callback", response_class=HTMLResponse, responses=REFUSALS)
+@router.get(
+    "/v1/oauth/callback",
+    response_class=HTMLResponse,
+    responses=PENDING | REFUSALS,
+    openapi_extra=query_parameters(
+        state="The consent that this answers (RFC 6749 §4.1.2).",
+        code="The authorization code.",
+        error="In its place: why there is none.",
+        iss="The server that answers (RFC 9207).",
+    ),
+)
 async def finish(request: Request, door: TheDoor) -> HTMLResponse:
     """Redeem what the provider sent (RFC 6749 §4.1.2), once and for the browser that began."""
     parameters = _parameters(request)

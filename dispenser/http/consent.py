@@ -13,8 +13,9 @@ from fastapi.security import HTTPAuthorizationCredentials
 from dispenser import connect, connect_ticket
 from dispenser.http import browser
 from dispenser.http.arguments import MAX_OWNER_CHARACTERS
-from dispenser.http.bodies import form
+from dispenser.http.bodies import FORM_TYPE, form
 from dispenser.http.callers import AdminBearer, is_admin
+from dispenser.http.description import form_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.pages import REFUSALS, page
 from dispenser.http.problems import Problem, Refused, of_code
@@ -56,7 +57,15 @@ async def show(
     return response
 
 
-@router.post("/v1/connect/{service}", response_class=RedirectResponse, include_in_schema=False)
+@router.post(
+    "/v1/connect/{service}",
+    status_code=HTTPStatus.SEE_OTHER,
+    response_class=RedirectResponse,
+    responses=REFUSALS,
+    openapi_extra=form_request(
+        FORM_TYPE, {"owner": {"type": "string"}, "ticket": {"type": "string", "description": "The page's."}}
+    ),
+)
 async def begin(service: ServiceName, request: Request, door: TheDoor) -> RedirectResponse:
     """Send the owner to the provider. Only our own page leads here: other sites bring no cookie along."""
     fields = await _fields(request)

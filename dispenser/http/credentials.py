@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dispenser.frame import MAX_INTEGER, MAX_SECONDS
 from dispenser.http.arguments import OwnerText, Prefer
-from dispenser.http.bodies import described, json_body
+from dispenser.http.bodies import json_body
 from dispenser.http.callers import Caller
+from dispenser.http.description import json_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.preference import wait_seconds
 from dispenser.http.problems import Refused, documented, of_reply
@@ -79,7 +80,7 @@ async def hand_out(
     "/{service}/rejected",
     status_code=HTTPStatus.ACCEPTED,
     responses=documented(400, 401, 403, 404, 409, 429, 503, 504),
-    openapi_extra=described(Rejection, required=False),
+    openapi_extra=json_request(Rejection, required=False),
 )
 async def reject(
     *,

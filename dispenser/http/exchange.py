@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from dispenser.http.bodies import FORM_TYPE, form
 from dispenser.http.callers import DOOR, proof, sender
+from dispenser.http.description import form_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.dpop import InvalidProof
 from dispenser.http.problems import STATUS, Refused, of_reply
@@ -54,30 +55,20 @@ class OAuthError(BaseModel):
     "/v1/token",
     response_model=Exchanged,
     responses={status: {"model": OAuthError} for status in (400, 429, 503)},
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                FORM_TYPE: {
-                    "schema": {
-                        "type": "object",
-                        "required": ["grant_type", "subject_token", "subject_token_type"],
-                        "properties": {
-                            "grant_type": {"const": GRANT_TYPE},
-                            "subject_token": {"type": "string", "description": "A live vault token."},
-                            "subject_token_type": {"enum": [JWT_TYPE, ACCESS_TOKEN_TYPE]},
-                            "actor": {"type": "string", "description": "The agent that acts with it."},
-                            "services": {"type": "string", "description": "Separated by spaces."},
-                            "scope": {"type": "string", "description": "Only services within these."},
-                            "owner": {"type": "string", "description": "Whom alone it is for."},
-                            "ttl_seconds": {"type": "number", "exclusiveMinimum": 0},
-                            "dpop_jkt": {"type": "string", "description": "Thumbprint of its key."},
-                        },
-                    }
-                }
-            },
-        }
-    },
+    openapi_extra=form_request(
+        FORM_TYPE,
+        {
+            "grant_type": {"const": GRANT_TYPE},
+            "subject_token": {"type": "string", "minLength": 1, "description": "A live vault token."},
+            "subject_token_type": {"enum": [JWT_TYPE, ACCESS_TOKEN_TYPE]},
+        },
+        actor={"type": "string", "description": "The agent that acts with it."},
+        services={"type": "string", "description": "Separated by spaces."},
+        scope={"type": "string", "description": "Only services within these."},
+        owner={"type": "string", "description": "Whom alone it is for."},
+        ttl_seconds={"type": "number", "exclusiveMinimum": 0},
+        dpop_jkt={"type": "string", "description": "Thumbprint of its key."},
+    ),
 )
 async def exchange(request: Request, door: TheDoor) -> Any:
     """A vault token with a new life in exchange for one that is still good, or a sub-agent's narrower one."""

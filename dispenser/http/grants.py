@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dispenser import enrol
 from dispenser.http.arguments import OwnerText, Prefer
-from dispenser.http.bodies import described, json_body
+from dispenser.http.bodies import json_body
 from dispenser.http.callers import AdminsOnly
+from dispenser.http.description import json_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.preference import wait_seconds
 from dispenser.http.problems import Problem, Refused, documented, of_code
@@ -61,7 +62,7 @@ class Pending(BaseModel):
     dependencies=[AdminsOnly],
     response_model=Connected,
     responses={HTTPStatus.ACCEPTED: {"model": Pending}} | documented(400, 401, 404, 422, 503),
-    openapi_extra=described(Brought),
+    openapi_extra=json_request(Brought),
 )
 async def bring(
     service: ServiceName,

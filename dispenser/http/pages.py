@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,20 +14,25 @@ _TEMPLATES: Final = Environment(
 )
 _STYLE: Final = _TEMPLATES.get_template("style.css").render()
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_SAYS: Final = {"description": "A page that says what happened.", "content": {"text/html": {}}}
 #: How a page route's refusals are described.
-REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    "default": {"description": "A page that says what happened.", "content": {"text/html": {}}}
-}
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys((400, 401, 403, 404, 409, 500, 503), _SAYS)
+#: And where the outcome is still open.
+PENDING: Final[dict[int | str, dict[str, Any]]] = {202: _SAYS}
 
 
 def page(
-    template: str, *, status: HTTPStatus = HTTPStatus.OK, form_action: str = "'none'", **facts: Any
+    template: str,
+    *,
+    status: HTTPStatus = HTTPStatus.OK,
+    form_action: str = "'none'",
+    headers: Mapping[str, str] | None = None,
+    **facts: Any,
 ) -> HTMLResponse:
     """A page with its facts filled in, all of them escaped."""
     html = _TEMPLATES.get_template(template).render(style=_STYLE, **facts)
-    return HTMLResponse(
-        html, status, {"Content-Security-Policy": _policy(form_action), "X-Frame-Options": "DENY"}
-    )
+    guards = {"Content-Security-Policy": _policy(form_action), "X-Frame-Options": "DENY"}
+    return HTMLResponse(html, status, {**(headers or {}), **guards})
 
 
 def _policy(form_action: str) -> str:

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dispenser.agent_key import from_jwk, thumbprint
 from dispenser.http.arguments import MAX_OWNER_CHARACTERS
-from dispenser.http.bodies import described, json_body
+from dispenser.http.bodies import json_body
 from dispenser.http.callers import AdminsOnly
+from dispenser.http.description import json_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.problems import Problem, Refused, documented, of_code
 from dispenser.protocol import Code
@@ -65,7 +66,7 @@ class VaultToken(BaseModel):
     status_code=HTTPStatus.CREATED,
     dependencies=[AdminsOnly],
     responses=documented(400, 401, 404, 409, 503),
-    openapi_extra=described(Wanted),
+    openapi_extra=json_request(Wanted),
 )
 async def issue(agent: AgentName, door: TheDoor, wanted: Annotated[Wanted, json_body(Wanted)]) -> VaultToken:
     """Make a vault token for one session of an agent, on behalf of one owner."""

@@ -341,6 +341,14 @@ async def test_many_reports_of_a_rejected_token_make_one_refresh_and_old_ones_no
     assert (await desk.ask()).access_token == "token-2"
 
 
+async def test_a_token_that_was_never_issued_is_not_rejected(desk: Desk) -> None:
+    """Else one report could have the provider asked on and on."""
+    await desk.grant()
+    reply = await desk.ask(RejectedCall(service="time-tracker", generation=2))
+    assert reply.code is Code.INVALID_REQUEST
+    assert desk.urgent == []
+
+
 async def test_a_rejected_token_of_a_grant_that_only_the_owner_can_mend_says_so(desk: Desk) -> None:
     await desk.grant(state=GrantState.REAUTH_REQUIRED, last_error="invalid_grant")
     reply = await desk.ask(RejectedCall(service="time-tracker", generation=1))

@@ -29,9 +29,7 @@ def json_request(model: type[BaseModel], *, required: bool = True) -> dict[str, 
     return _request("application/json", inlined(model), required=required)
 
 
-def form_request(
-    form_type: str, wanted: Mapping[str, Any], **optional: Mapping[str, Any]
-) -> dict[str, Any]:
+def form_request(form_type: str, wanted: Mapping[str, Any], **optional: Mapping[str, Any]) -> dict[str, Any]:
     """A form that a route reads by itself: the fields that it wants, and those that it takes."""
     schema = {"type": "object", "required": list(wanted), "properties": {**wanted, **optional}}
     return _request(form_type, schema, required=True)

@@ -195,10 +195,12 @@ class GrantStore(Protocol):
     async def count(self) -> Mapping[GrantState, int]:
         """How many there are, by state; states that no grant is in are left out."""
 
-    async def claim_due(self, now: datetime, announced_until: datetime, limit: int) -> list[Grant]:
+    async def claim_due(
+        self, now: datetime, announced_until: datetime, limit: int, *, unsure_until: datetime | None = None
+    ) -> list[Grant]:
         """Grants whose `refresh_at` has come, in a refreshable state, not announced by another scheduler;
-        marks them announced. On PostgreSQL `FOR UPDATE SKIP LOCKED`, so that schedulers do not wait for
-        each other. Oldest first."""
+        marks them announced, those whose credential may be spent until `unsure_until`. On PostgreSQL `FOR
+        UPDATE SKIP LOCKED`, so that schedulers do not wait for each other. Oldest first."""
 
     async def revoke(
         self, grant_id: GrantId, now: datetime, events: Sequence[LifecycleEvent]

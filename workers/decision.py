@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shared.expiry import backoff_seconds
-from shared.model import REFRESHABLE, Grant, GrantKind, GrantState, Intent, Provider, RefusalKind
+from shared.model import REFRESHABLE, Grant, GrantKind, GrantState, Intent, OnReuse, Provider, RefusalKind
 from shared.ports import Failure
 from workers import refusal_code
 from workers.outcome import Refused
@@ -20,6 +20,12 @@ FAILURES_UNTIL_FAILING: Final = 3
 LATE_SECONDS: Final = 60.0
 #: Of a grace window, the part in which a repetition is begun: it has to arrive inside.
 GRACE_FRACTION: Final = 0.8
+#: Seconds after which a request without an answer is not carried out any more: longer than any may take.
+AMBIGUITY_SECONDS: Final = LEASE_SECONDS
+#: Codes of requests that the provider may carry out yet. A gateway's 504 is no word of the provider's.
+UNANSWERED: Final = frozenset({"no_answer", "holder_gone", "http_504"})
+#: Seconds between repetitions at least, however little is left of a grace.
+SHORTEST_WAIT_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,45 +132,48 @@ def failure(
         case RefusalKind.DEAD:
             return Failure(state=GrantState.REAUTH_REQUIRED, error=refused.code, refresh_at=None)
         case _:
-            doubt = grant.unsure_since
+            # Sent by a clock that is ahead of this one, it was sent now.
+            asked_at, doubt = min(asked_at or now, now), grant.unsure_since
             if refused.kind is RefusalKind.AMBIGUOUS and spends(provider):
-                doubt = doubt or asked_at or now
-            return _repeated(refused, grant, provider, doubt, now=now, entropy=entropy)
+                doubt = doubt or asked_at
+            wait = _wait_seconds(refused, grant, provider, doubt, now, entropy)
+            soon = max(now + timedelta(seconds=wait), _over_at(refused, provider, asked_at))
+            safe = _may_repeat(doubt, provider, soon)
+            return Failure(
+                state=_state_after_failure(grant, now) if safe else GrantState.UNKNOWN,
+                error=refused.code,
+                refresh_at=soon if safe else max(soon, _late(grant, now)),
+                unsure_since=doubt,
+            )
 
 
-def _repeated(
-    refused: Refused,
-    grant: Grant,
-    provider: Provider,
-    unsure_since: datetime | None,
-    *,
-    now: datetime,
-    entropy: float,
-) -> Failure:
-    soon = now + timedelta(seconds=_wait_seconds(refused, grant, provider, unsure_since, entropy))
-    safe = _may_repeat(unsure_since, provider, soon)
-    return Failure(
-        state=_state_after_failure(grant, now) if safe else GrantState.UNKNOWN,
-        error=refused.code,
-        refresh_at=soon if safe else max(soon, _late(grant, now)),
-        unsure_since=unsure_since,
-    )
-
-
-def _wait_seconds(
-    refused: Refused, grant: Grant, provider: Provider, unsure_since: datetime | None, entropy: float
+def _wait_seconds(  # noqa: PLR0917
+    refused: Refused, grant: Grant, provider: Provider, doubt: datetime | None, now: datetime, entropy: float
 ) -> float:
     wait = backoff_seconds(grant.failures + 1, entropy)
-    if unsure_since is not None and provider.rotation.grace_seconds:
-        wait = min(wait, provider.rotation.grace_seconds / 3)
+    if doubt is not None and provider.rotation.grace_seconds:
+        # Half of what is left of the grace, so that one more fits.
+        left = _grace_ends(doubt, provider) - now
+        wait = min(wait, max(left.total_seconds() / 2, SHORTEST_WAIT_SECONDS))
     return max(wait, refused.retry_after_seconds or 0.0)
+
+
+def _over_at(refused: Refused, provider: Provider, asked_at: datetime) -> datetime:
+    """When a request is over for good: carried out after its own repetition, it costs the whole family."""
+    revokes = provider.rotation.on_reuse is OnReuse.REVOKE_FAMILY and not resend_is_harmless(provider)
+    pending = revokes and refused.code in UNANSWERED
+    return asked_at + timedelta(seconds=AMBIGUITY_SECONDS) if pending else asked_at
 
 
 def _may_repeat(unsure_since: datetime | None, provider: Provider, moment: datetime) -> bool:
     """A credential that was not spent, or is still in its grace, may be sent at this moment."""
     if unsure_since is None or not spends(provider):
         return True
-    return (moment - unsure_since).total_seconds() <= GRACE_FRACTION * provider.rotation.grace_seconds
+    return moment <= _grace_ends(unsure_since, provider)
+
+
+def _grace_ends(unsure_since: datetime, provider: Provider) -> datetime:
+    return unsure_since + timedelta(seconds=GRACE_FRACTION * provider.rotation.grace_seconds)
 
 
 def _late(grant: Grant, now: datetime) -> datetime:

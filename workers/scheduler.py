@@ -12,6 +12,8 @@ from workers.outage import Outage
 BATCH: Final = 500
 #: Seconds until a grant or an enrolment that was announced and not dealt with is announced again.
 ANNOUNCED_SECONDS: Final = 120.0
+#: The same for a grant whose credential may be spent: its grace may be short, and who was told may be gone.
+UNSURE_SECONDS: Final = 10.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 
 
@@ -56,7 +58,8 @@ class Scheduler:
         announced = 0
         while True:
             now = self._clock()
-            due = await self._store.grants.claim_due(now, _repeat_at(now), BATCH)
+            unsure_until = now + timedelta(seconds=UNSURE_SECONDS)
+            due = await self._store.grants.claim_due(now, _repeat_at(now), BATCH, unsure_until=unsure_until)
             await self._publish(
                 [ExpiryEvent(grant_id=g.id, generation=g.generation, reason=Reason.DUE) for g in due]
             )

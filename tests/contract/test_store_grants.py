@@ -60,6 +60,15 @@ async def test_a_grant_is_announced_again_when_nothing_became_of_it(store: Store
     assert await store.grants.claim_due(later(60), later(120), 10) == [grant]
 
 
+async def test_a_grant_in_doubt_is_announced_again_sooner(store: Store) -> None:
+    sure = await granted(store, owner=Owner("sure"))
+    unsure = await granted(store, owner=Owner("unsure"), unsure_since=later(-5))
+    assert await store.grants.claim_due(NOW, later(60), 10, unsure_until=later(10)) == [sure, unsure]
+
+    assert await store.grants.claim_due(later(10), later(120), 10) == [unsure]
+    assert await store.grants.claim_due(later(60), later(120), 10) == [sure]
+
+
 async def test_a_limit_leaves_the_rest_for_later(store: Store) -> None:
     for number in range(5):
         await granted(store, owner=Owner(f"owner-{number}"))

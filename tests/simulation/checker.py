@@ -41,6 +41,8 @@ TAKEOVER_SECONDS: Final = 120.0
 RECOVERY_SECONDS: Final = 100.0
 #: Seconds that a process is stopped at most.
 LONGEST_ABSENCE_SECONDS: Final = 300.0
+#: Longer than a sign of life is heard, or takes to fail.
+HEARD_SECONDS: Final = 60.0
 #: Life that is enough for an agent that does not say how much it wants.
 ENOUGH_SECONDS: Final = 61.0
 _CLIENT_CODES: Final = frozenset({"invalid_client", "unauthorized_client", "http_401"})
@@ -210,14 +212,15 @@ def violations(history: History) -> list[Violation]:
 
 
 def never_twice_at_once(evidence: Evidence) -> Iterator[Violation]:
-    """Documented exceptions: a process that was paused for longer than its lease ran, and an enrolment's
-    lease, which is worth as much as the clocks are."""
+    """Documented exceptions: a process that was paused for longer than its lease ran; an enrolment's lease,
+    which is worth as much as the clocks are; and inside a grace, which ends before anybody could be sure, a
+    refresher whose signs of life the cache has lost."""
     for calls in _by_token(evidence).values():
         for one, other in itertools.combinations(calls, 2):
             first, second = sorted((one, other), key=lambda call: call.sent.at)
             if evidence.over_at(first) <= second.sent.at or _paused(evidence, first, second):
                 continue
-            if _leased_by_a_wrong_clock(evidence, first, second):
+            if _leased_by_a_wrong_clock(evidence, first, second) or _unheard(evidence, first, second):
                 continue
             yield Violation(
                 promise=1,
@@ -482,6 +485,18 @@ def _leased_by_a_wrong_clock(evidence: Evidence, *calls: Call) -> bool:
     return calls[0].sent.entry.startswith("enrolment") and any(
         evidence.clock_is_wrong(call.sent.process, call.sent.at) for call in calls
     )
+
+
+def _unheard(evidence: Evidence, first: Call, second: Call) -> bool:
+    """The cache failed the first one's refresher, and a second request does no harm."""
+    if not _HABITS[first.sent.provider].rotation.grace_seconds:
+        return False
+    since, until = first.sent.at - HEARD_SECONDS, second.sent.at
+    failed = (
+        f.at for f in evidence.history.of(Fault) if f.port == "cache" and f.process == first.sent.process
+    )
+    flushed = (event.at for event in evidence.history.of(Happened) if event.what == "cache flushed")
+    return any(since <= at <= until for at in (*failed, *flushed))
 
 
 def _answered(call: Call) -> bool:

@@ -167,7 +167,9 @@ class MemoryGrants:
         states = [row.grant.state for row in self._tables.grants.values()]
         return {state: states.count(state) for state in set(states)}
 
-    async def claim_due(self, now: datetime, announced_until: datetime, limit: int) -> list[Grant]:
+    async def claim_due(
+        self, now: datetime, announced_until: datetime, limit: int, *, unsure_until: datetime | None = None
+    ) -> list[Grant]:
         due = sorted(
             (row.grant.refresh_at, row.grant.id)
             for row in self._tables.grants.values()
@@ -178,7 +180,8 @@ class MemoryGrants:
         )
         rows = [self._tables.grants[grant_id] for _, grant_id in due[:limit]]
         for row in rows:
-            row.announced_until = announced_until
+            unsure = row.grant.unsure_since is not None
+            row.announced_until = (unsure and unsure_until) or announced_until
         return [row.grant for row in rows]
 
     async def revoke(

@@ -12,6 +12,7 @@ from shared.model import (
     GrantState,
     Intent,
     IntentId,
+    OnReuse,
     Owner,
     Provider,
     ProviderName,
@@ -19,7 +20,10 @@ from shared.model import (
     ServiceName,
 )
 from workers.decision import (
+    AMBIGUITY_SECONDS,
+    GRACE_FRACTION,
     LATE_SECONDS,
+    SHORTEST_WAIT_SECONDS,
     Apply,
     Park,
     Superseded,
@@ -44,6 +48,7 @@ INTENT = Intent(
     id=IntentId("i"), grant_id=GRANT.id, generation=7, fingerprint=PARENT, holder="r", opened_at=NOW
 )
 STRICT = Provider(name=ProviderName("strict"))
+DENYING = replace(STRICT, rotation=Rotation(on_reuse=OnReuse.DENY))
 GRACE = replace(STRICT, rotation=Rotation(grace_seconds=30))
 LASTING = replace(STRICT, rotation=Rotation(rotates=False))
 MACHINE = replace(STRICT, grant=GrantKind.CLIENT_CREDENTIALS)
@@ -182,12 +187,46 @@ def test_with_nothing_left_to_lose_a_strict_provider_is_asked_soon():
     assert 0 < wait <= 1
 
 
-@given(failures=st.integers(0, 50))
-def test_an_ambiguous_answer_is_asked_for_again_inside_the_grace(failures: int):
-    state, wait = fails(RefusalKind.AMBIGUOUS, replace(GRANT, failures=failures), GRACE) or (None, None)
+@pytest.mark.parametrize(
+    ("provider", "code", "waits"),
+    [
+        (STRICT, "no_answer", True),
+        (STRICT, "holder_gone", True),
+        (STRICT, "http_504", True),  # a gateway gave up, and the provider perhaps not
+        (STRICT, "http_500", False),  # it has answered: it is at nothing any more
+        (DENYING, "no_answer", False),  # it would refuse the late one, and no more
+        (GRACE, "no_answer", False),  # the late one does no harm, and waiting does
+        (LASTING, "no_answer", False),
+    ],
+)
+def test_a_request_that_may_yet_be_carried_out_is_waited_for_where_it_could_have_all_revoked(
+    provider: Provider, code: str, waits: bool
+):
+    refused = Refused(kind=RefusalKind.AMBIGUOUS, code=code)
+    ended = replace(GRANT, token_expires_at=after(-5))
+    found = failure(refused, ended, provider, now=NOW, entropy=0.999, asked_at=after(-20))
+    assert found is not None
+    assert found.refresh_at is not None
+    assert (found.refresh_at >= after(-20 + AMBIGUITY_SECONDS)) is waits
+
+
+def test_a_request_that_a_clock_ahead_has_sent_is_waited_for_no_longer():
+    refused = Refused(kind=RefusalKind.AMBIGUOUS, code="no_answer")
+    ended = replace(GRANT, token_expires_at=after(-5))
+    found = failure(refused, ended, STRICT, now=NOW, entropy=0.999, asked_at=after(3600))
+    assert found is not None
+    assert found.refresh_at == after(AMBIGUITY_SECONDS)
+    assert found.unsure_since == NOW
+
+
+@given(failures=st.integers(0, 50), since=st.integers(0, 20))
+def test_an_ambiguous_answer_is_asked_for_again_inside_the_grace(failures: int, since: int):
+    """However often it has been asked for, and with time for one repetition more."""
+    grant = replace(GRANT, failures=failures, unsure_since=after(-since))
+    state, wait = fails(RefusalKind.AMBIGUOUS, grant, GRACE) or (None, None)
     assert state is not GrantState.UNKNOWN
     assert wait is not None
-    assert wait <= 10
+    assert wait <= max((GRACE_FRACTION * 30 - since) / 2, SHORTEST_WAIT_SECONDS)
 
 
 def test_a_request_is_sent_only_under_a_lease_that_outlives_it():

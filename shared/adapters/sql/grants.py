@@ -1,9 +1,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
 
-from shared.adapters.sql.columns import noun_of
+from shared.adapters.sql.columns import UtcDateTime, noun_of
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.outbox import put_events
 from shared.adapters.sql.tables import grants, refreshable
@@ -41,7 +41,9 @@ class SqlGrants:
         async with self._database.reading() as connection:
             return {GrantState(state): number for state, number in await connection.execute(query)}
 
-    async def claim_due(self, now: datetime, announced_until: datetime, limit: int) -> list[Grant]:
+    async def claim_due(
+        self, now: datetime, announced_until: datetime, limit: int, *, unsure_until: datetime | None = None
+    ) -> list[Grant]:
         """Grants to refresh now that no other scheduler has announced, oldest first; marks them announced."""
         quiet = or_(grants.c.announced_until.is_(None), grants.c.announced_until <= now)
         due = (
@@ -54,7 +56,11 @@ class SqlGrants:
         async with self._database.writing() as connection:
             found = [noun_of(Grant, row) for row in (await connection.execute(due)).mappings()]
             announced = update(grants).where(grants.c.id.in_([grant.id for grant in found]))
-            await connection.execute(announced.values(announced_until=announced_until))
+            sure, unsure = (
+                literal(until, UtcDateTime) for until in (announced_until, unsure_until or announced_until)
+            )
+            until = case((grants.c.unsure_since.is_(None), sure), else_=unsure)
+            await connection.execute(announced.values(announced_until=until))
         return found
 
     async def revoke(

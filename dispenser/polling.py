@@ -13,14 +13,16 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def polled(look: Callable[[], Awaitable[None]], what: str) -> AsyncIterator[None]:
-    """Look at the database now, and again and again beside the body.
+async def polled(
+    look: Callable[[], Awaitable[None]], what: str, seconds: float = POLL_SECONDS
+) -> AsyncIterator[None]:
+    """Look at the database now, and every so many seconds beside the body.
 
     Once the first look has succeeded, a database that is down leaves what was seen last in force.
     Raises: whatever the first look does.
     """
     await look()
-    polling = asyncio.create_task(_poll(look, what), name=f"poll {what}")
+    polling = asyncio.create_task(_poll(look, what, seconds), name=f"poll {what}")
     try:
         yield
     finally:
@@ -28,10 +30,10 @@ async def polled(look: Callable[[], Awaitable[None]], what: str) -> AsyncIterato
         await asyncio.gather(polling, return_exceptions=True)
 
 
-async def _poll(look: Callable[[], Awaitable[None]], what: str) -> None:
+async def _poll(look: Callable[[], Awaitable[None]], what: str, seconds: float) -> None:
     reachable = True
     while True:
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(seconds)
         try:
             await look()
             reachable = True

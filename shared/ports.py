@@ -506,6 +506,9 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Raises: StoreUnavailable, StoreNotMigrated."""
 
+    async def now(self) -> datetime:
+        """The database's own time, to the millisecond at least. Raises: StoreUnavailable."""
+
     async def purge(self, now: datetime) -> dict[str, int]:
         """Remove what has outlived its use: ended enrolments and consents, closed intents, old revocations
         and transport keys. Returns how many rows, by table."""

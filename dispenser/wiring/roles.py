@@ -4,8 +4,10 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -29,8 +31,11 @@ from workers.refresher import Refresher
 from workers.scheduler import Scheduler
 from workers.spool import Spool
 from workers.spool_slot import SpoolSlot
+from workers.store_clock import StoreClock
 
 SCHEDULER_INTERVAL_SECONDS: Final = 0.5
+#: Seconds between looks at the database's clock.
+CLOCK_SECONDS: Final = 10.0
 log = structlog.get_logger()
 
 
@@ -62,17 +67,17 @@ async def gateway(world: World, listening: socket.socket) -> None:
 
 async def refresher(world: World) -> None:
     """Rotates what is due, until the process is asked to stop; rotations in flight come to their end."""
-    await _until_stopped(world, refreshing(world), "Refreshing")
+    await _until_stopped(world, refreshing, "Refreshing")
 
 
 async def scheduler(world: World) -> None:
     """Announces what is due."""
-    await _until_stopped(world, scheduling(world), "Announcing")
+    await _until_stopped(world, scheduling, "Announcing")
 
 
 async def janitor(world: World) -> None:
     """Purges, reconciles, ships the audit."""
-    await _until_stopped(world, tidying(world), "Tidying")
+    await _until_stopped(world, tidying, "Tidying")
 
 
 @asynccontextmanager
@@ -179,12 +184,23 @@ def _journal(world: World, room: str) -> FileAuditJournal:
     return FileAuditJournal(journal_folder(world.settings), f"{world.name}.{room}")
 
 
-async def _until_stopped(world: World, work: AbstractAsyncContextManager[object], says: str) -> None:
+async def _until_stopped(
+    world: World, work: Callable[[World], AbstractAsyncContextManager[object]], says: str
+) -> None:
     async with Stop() as stop:
         await _connected(world)
-        async with work:
+        async with _on_the_databases_time(world) as timed, work(timed):
             log.info(says, process=world.name)
             await stop.asked()
+
+
+@asynccontextmanager
+async def _on_the_databases_time(world: World) -> AsyncIterator[World]:
+    """The world of a worker: what workers write down for each other is by one clock."""
+    clock = StoreClock(world.store.now, time.monotonic, own=world.clock)
+    await until_reachable(clock.look)
+    async with polled(clock.look, "time", CLOCK_SECONDS):
+        yield replace(world, clock=clock)
 
 
 async def _connected(world: World) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from traceback import format_exception
 from uuid import uuid4
@@ -19,6 +19,13 @@ from shared.adapters.sql.store import SqlStore, migrate
 from shared.errors import ConfigurationError, StoreUnavailable, VaultError
 from shared.model import GrantId, Revocation, RevocationKind
 from shared.ports import Store
+
+
+async def test_a_database_tells_the_time(store: Store) -> None:
+    rounding = timedelta(milliseconds=2)
+    before = datetime.now(UTC)
+    told = await store.now()
+    assert before - rounding <= told <= datetime.now(UTC) + rounding
 
 
 def unreachable_sqlite(tmp_path: Path) -> str:

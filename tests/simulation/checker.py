@@ -178,14 +178,6 @@ class Evidence:
         place = bisect.bisect_right(turns, (moment, True)) - 1
         return place >= 0 and turns[place][1]
 
-    def clock_is_wrong(self, process: str, moment: float) -> bool:
-        """Its clock had been set wrong, and not yet right."""
-        wrong = False
-        for event in self.history.of(Happened):
-            if event.process == process and event.at <= moment and event.what in ("clock stepped", "started"):
-                wrong = event.what == "clock stepped" and event.detail != "right"
-        return wrong
-
     def over_at(self, call: Call) -> float:
         """When its process had nothing to do with it any more."""
         if call.ended is not None:
@@ -212,15 +204,14 @@ def violations(history: History) -> list[Violation]:
 
 
 def never_twice_at_once(evidence: Evidence) -> Iterator[Violation]:
-    """Documented exceptions: a process that was paused for longer than its lease ran; an enrolment's lease,
-    which is worth as much as the clocks are; and inside a grace, which ends before anybody could be sure, a
-    refresher whose signs of life the cache has lost."""
+    """Documented exceptions: a process that was paused for longer than its lease ran; and inside a grace,
+    which ends before anybody could be sure, a refresher whose signs of life the cache has lost."""
     for calls in _by_token(evidence).values():
         for one, other in itertools.combinations(calls, 2):
             first, second = sorted((one, other), key=lambda call: call.sent.at)
             if evidence.over_at(first) <= second.sent.at or _paused(evidence, first, second):
                 continue
-            if _leased_by_a_wrong_clock(evidence, first, second) or _unheard(evidence, first, second):
+            if _unheard(evidence, first, second):
                 continue
             yield Violation(
                 promise=1,
@@ -286,7 +277,7 @@ def spent_tokens_are_redeemed_again_only_after_a_loss(evidence: Evidence) -> Ite
         for call in calls:
             again = call is not issued and call.sent.at > issued.sent.at
             excused = _lost_by_then(evidence, issued, call.sent.at) or _held_back(evidence, call)
-            if again and not (excused or _leased_by_a_wrong_clock(evidence, issued, call)):
+            if again and not excused:
                 yield Violation(
                     promise=2,
                     at=call.sent.at,
@@ -481,12 +472,6 @@ def _paused(evidence: Evidence, first: Call, second: Call) -> bool:
     )
 
 
-def _leased_by_a_wrong_clock(evidence: Evidence, *calls: Call) -> bool:
-    return calls[0].sent.entry.startswith("enrolment") and any(
-        evidence.clock_is_wrong(call.sent.process, call.sent.at) for call in calls
-    )
-
-
 def _unheard(evidence: Evidence, first: Call, second: Call) -> bool:
     """The cache failed the first one's refresher, and a second request does no harm."""
     if not _HABITS[first.sent.provider].rotation.grace_seconds:
@@ -536,8 +521,7 @@ def _excused(evidence: Evidence, grant: FinalGrant) -> bool:
     habit = _HABITS[grant.provider]
     ours = [call for call in evidence.calls.values() if _family(call.sent.token) == _family(grant.token)]
     if not (habit.strict or _forgetful(habit)):
-        late = any(_grace_was_too_short(evidence, call, habit.rotation.grace_seconds) for call in ours)
-        return late or _put_off_by_a_wrong_clock(evidence, grant)
+        return any(_grace_was_too_short(evidence, call, habit.rotation.grace_seconds) for call in ours)
     return any(_held_back(evidence, call) or _lost(evidence, call, ours, habit) for call in ours)
 
 
@@ -560,12 +544,6 @@ def _grace_was_too_short(evidence: Evidence, call: Call, grace_seconds: float) -
         return False
     began = call.processed.at
     return evidence.calm_seconds(began, began + grace_seconds) < RECOVERY_SECONDS
-
-
-def _put_off_by_a_wrong_clock(evidence: Evidence, grant: FinalGrant) -> bool:
-    """Documented exception: a clock an hour ahead put a repetition off until after the grace window."""
-    failures = [e for e in evidence.written if e.what == "fail" and e.grant == grant.id]
-    return any(evidence.clock_is_wrong(event.process, event.at) for event in failures)
 
 
 def _forgetful(habit: Habit) -> bool:

@@ -122,6 +122,9 @@ class InlineStore:
     async def ping(self) -> None:
         self._at_once(self._store.ping())
 
+    async def now(self) -> datetime:
+        return self._at_once(self._store.now())
+
     async def purge(self, now: datetime) -> dict[str, int]:
         return self._at_once(self._store.purge(now))
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -30,13 +31,16 @@ from shared.errors import VaultError
 from shared.expiry import remaining_seconds
 from shared.keyring import Keyring
 from shared.model import AgentName, Owner, ServiceName, SessionId
-from shared.ports import Store
+from shared.ports import Clock, Store
 from workers.janitor import Janitor
 from workers.refresher import Refresher
 from workers.scheduler import Scheduler
+from workers.store_clock import StoreClock
 
 Place = tuple[ServiceName, Owner]
 SCHEDULER_SECONDS: Final = 8.0
+#: Seconds between looks at the database's clock.
+CLOCK_SECONDS: Final = 30.0
 DEADLINE_SECONDS: Final = 10.0
 #: Seconds between an agent's questions, on average.
 PAUSE_SECONDS: Final = 40.0
@@ -59,6 +63,8 @@ class World:
     watch: Watch
     places: tuple[Place, ...]
     agents: int
+    #: The true time, which the database's machine has.
+    clock: Clock
 
 
 @dataclass(slots=True)
@@ -83,7 +89,14 @@ class Member:
         self.drain = None
 
     def store(self, world: World) -> StorePort:
-        return StorePort(world.store, world.network, self.process, world.history)
+        return StorePort(world.store, world.network, self.process, world.history, clock=world.clock)
+
+    async def clock(self, store: StorePort) -> StoreClock:
+        """The database's time, looked at now and then."""
+        clock = StoreClock(store.now, asyncio.get_running_loop().time, own=self.process.clock)
+        await _until_it_answers(clock.look)
+        asyncio.get_running_loop().create_task(_keep_looking(clock))
+        return clock
 
 
 async def work(member: Member, world: World, chance: random.Random) -> None:
@@ -92,17 +105,19 @@ async def work(member: Member, world: World, chance: random.Random) -> None:
         case "refresher":
             await _refresh(member, world, chance)
         case "scheduler":
-            await Scheduler(member.store(world), member.bus, member.process.clock, SCHEDULER_SECONDS).run()
+            store = member.store(world)
+            await Scheduler(store, member.bus, await member.clock(store), SCHEDULER_SECONDS).run()
         case "janitor":
-            cache = CachePort(world.cache, world.network, Askings())
-            await Janitor(member.store(world), member.bus, cache, member.process.clock, member.name).run()
+            store, cache = member.store(world), CachePort(world.cache, world.network, Askings())
+            await Janitor(store, member.bus, cache, await member.clock(store), member.name).run()
         case _:
             await _dispense(member, world, chance)
 
 
 async def _refresh(member: Member, world: World, chance: random.Random) -> None:
+    store = member.store(world)
     worker = Refresher(
-        store=member.store(world),
+        store=store,
         bus=member.bus,
         cache=CachePort(world.cache, world.network, Askings()),
         http=ProviderPort(
@@ -110,7 +125,7 @@ async def _refresh(member: Member, world: World, chance: random.Random) -> None:
         ),
         keys=world.keys,
         spool=WatchedSpool(member.disk, world.requests, world.history),
-        clock=member.process.clock,
+        clock=await member.clock(store),
         entropy=chance.random,
         name=member.name,
         public_url="https://vault.example",
@@ -145,6 +160,13 @@ async def _dispense(member: Member, world: World, chance: random.Random) -> None
 
 #: The desks of the run under way, by process.
 desks: dict[str, "Desk"] = {}
+
+
+async def _keep_looking(clock: StoreClock) -> None:
+    while True:
+        await asyncio.sleep(CLOCK_SECONDS)
+        with suppress(VaultError):
+            await clock.look()
 
 
 async def _until_it_answers(look: Callable[[], Awaitable[None]]) -> None:

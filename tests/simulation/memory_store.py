@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from shared import audit_line
 from shared.adapters.sql.purge import ENROLMENTS_KEPT, INTENTS_KEPT, REVOCATIONS_KEPT
@@ -507,6 +507,9 @@ class MemoryStore:
     async def ping(self) -> None:
         if self._closed:
             raise StoreUnavailable("The store is closed.")
+
+    async def now(self) -> datetime:
+        return datetime.now(UTC)
 
     async def purge(self, now: datetime) -> dict[str, int]:
         tables = self._tables

@@ -15,6 +15,7 @@ from workers import decision
 from workers.decision import Apply, Superseded
 from workers.flights import Flights
 from workers.outcome import Refused
+from workers.store_clock import StoreClock
 from workers.token_endpoint import TokenEndpoint
 
 
@@ -95,6 +96,13 @@ def no_pardon() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def no_one_clock() -> Iterator[None]:
+    """Every process goes by its own clock."""
+    with patch.object(StoreClock, "__call__", lambda clock: clock._own()):
+        yield
+
+
 #: By the step that is missing.
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "intent": no_intent,
@@ -103,4 +111,5 @@ MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[None]]]] = {
     "shield": no_shield,
     "swap": no_swap,
     "pardon": no_pardon,
+    "one clock": no_one_clock,
 }

@@ -99,7 +99,7 @@ class Simulation:
         await asyncio.sleep(self._plan.seconds)
         self._heal()
         waits_for = self._unsettled()
-        until = self._loop.time() + HEALING_SECONDS + (STEP_SECONDS if self._stepped else 0.0)
+        until = self._loop.time() + HEALING_SECONDS
         while waits_for and self._loop.time() < until:
             await asyncio.sleep(LOOK_SECONDS)
             waits_for = self._unsettled()
@@ -237,10 +237,6 @@ class Simulation:
             process.clock_off = 0.0
             self.history.add(Happened, what="clock stepped", process=process.name, detail="right")
 
-    @property
-    def _stepped(self) -> bool:
-        return any(event.what == "clock stepped" for event in self.history.of(Happened))
-
     # ------------------------------------------------------------------------------------------- the world
 
     def _made_world(self) -> World:
@@ -266,6 +262,7 @@ class Simulation:
             watch=self._watch,
             places=tuple(foundation.place(account) for account in plan.accounts),
             agents=plan.agents,
+            clock=lambda: self._outside.time_at(self._loop.time()),
         )
 
     def _outage(self, port: str, seconds: float) -> None:

@@ -10,21 +10,27 @@ from simulation.process import Process
 from shared.errors import StoreUnavailable
 from shared.messages import LifecycleEvent
 from shared.model import EnrolmentId, Grant, GrantId, Intent
-from shared.ports import Claim, Failure, GrantStore, Renewal, Store, Unclaimed
+from shared.ports import Claim, Clock, Failure, GrantStore, Renewal, Store, Unclaimed
 
 
 class StorePort:
     """A process's way to the database: every call a short transaction, done whole or not at all."""
 
-    def __init__(self, store: Store, network: Network, process: Process, history: History) -> None:
+    def __init__(
+        self, store: Store, network: Network, process: Process, history: History, *, clock: Clock
+    ) -> None:
         watched = _watched(store, process, history)
         for name in ROOMS:
             setattr(self, name, _Room(watched.get(name, getattr(store, name)), name, network))
         self._store = store
         self._network = network
+        self._clock = clock
 
     async def ping(self) -> None:
         await self._network.call("store", "store.ping", lambda: at_once(self._store.ping()), _unavailable)
+
+    async def now(self) -> datetime:
+        return await self._network.call("store", "store.now", self._clock, _unavailable)
 
     async def purge(self, now: datetime) -> dict[str, int]:
         return await self._network.call(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, event, make_url
@@ -40,6 +41,12 @@ _OPENING: Final[Mapping[tuple[str, bool], str]] = {
     ),
 }
 
+#: How a database tells the time, in seconds since 1970.
+_CLOCKS: Final = {
+    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+    "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
+}
+
 Insert = postgresql.Insert | sqlite.Insert
 
 
@@ -75,6 +82,12 @@ class Database:
         with translated_errors():
             async with self._writing.begin() as connection:
                 yield connection
+
+    async def now(self) -> datetime:
+        """The time, as the database's machine has it. Raises: StoreUnavailable."""
+        async with self.reading() as connection:
+            told = await connection.exec_driver_sql(_CLOCKS[self._engine.dialect.name])
+            return datetime.fromtimestamp(float(told.scalar_one()), UTC)
 
     def insert(self, table: Table) -> Insert:
         """An INSERT that may say ON CONFLICT: both databases know it, SQLAlchemy in their dialects alone."""

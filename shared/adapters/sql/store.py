@@ -52,6 +52,10 @@ class SqlStore:
         async with self._database.reading() as connection:
             await require_head(connection)
 
+    async def now(self) -> datetime:
+        """The database's own time. Raises: StoreUnavailable."""
+        return await self._database.now()
+
     async def purge(self, now: datetime) -> dict[str, int]:
         """Remove what has outlived its use. Returns how many rows, by table."""
         return await purge(self._database, now)

@@ -23,6 +23,7 @@ from shared.adapters.audit_journal import FileAuditJournal
 from shared.adapters.checkpoint_folder import CheckpointFolder
 from shared.adapters.provider_http import HttpxProviderHttp
 from shared.ports import AuditJournal
+from shared.store_clock import StoreClock
 from workers.audit_delivery import AuditDelivery
 from workers.audit_shipping import AuditShipping
 from workers.checkpoints import Checkpoints
@@ -31,7 +32,6 @@ from workers.refresher import Refresher
 from workers.scheduler import Scheduler
 from workers.spool import Spool
 from workers.spool_slot import SpoolSlot
-from workers.store_clock import StoreClock
 
 SCHEDULER_INTERVAL_SECONDS: Final = 0.5
 #: Seconds between looks at the database's clock.
@@ -46,7 +46,7 @@ async def serve(world: World, metrics_at: tuple[str, int] | None = None) -> None
     """
     async with Stop() as stop, AsyncExitStack() as stack:
         await _connected(world)
-        async with desk(world) as at, amqp_door(world, at):
+        async with _on_the_databases_time(world) as timed, desk(timed) as at, amqp_door(timed, at):
             if metrics_at is not None:
                 stack.enter_context(at.metrics.served(*metrics_at))
             log.info("Serving agents over AMQP", process=world.name)
@@ -60,7 +60,11 @@ async def gateway(world: World, listening: socket.socket) -> None:
 
     async with Stop() as stop:
         await _connected(world)
-        async with desk(world) as at, http_door(world, at, listening):
+        async with (
+            _on_the_databases_time(world) as timed,
+            desk(timed) as at,
+            http_door(timed, at, listening),
+        ):
             log.info("Serving agents over HTTP", process=world.name)
             await stop.asked()
 
@@ -196,7 +200,7 @@ async def _until_stopped(
 
 @asynccontextmanager
 async def _on_the_databases_time(world: World) -> AsyncIterator[World]:
-    """The world of a worker: what workers write down for each other is by one clock."""
+    """The same world by the one clock that all processes share: they read in SQL what others wrote."""
     clock = StoreClock(world.store.now, time.monotonic, own=world.clock)
     await until_reachable(clock.look)
     async with polled(clock.look, "time", CLOCK_SECONDS):

@@ -96,9 +96,11 @@ class Scene:
         for grant in lost:
             assert grant.service in SINGLE_USE, await self._history(grant)
             assert grant.state in IN_TROUBLE, await self._history(grant)
-            assert self._was_answered(grant), f"lost without an answer: {grant}"
-            assert (grant.id, grant.generation) not in self.loop.kept, f"lost, but was on the disk: {grant}"
-            assert await self._recorded_at(grant) < healed_at + timedelta(seconds=RECORDED_SECONDS), grant
+            assert self._was_answered(grant), f"lost without an answer: {await self._history(grant)}"
+            kept = (grant.id, grant.generation) in self.loop.kept
+            assert not kept, f"lost, but was on the disk: {await self._history(grant)}"
+            recorded_at = await self._recorded_at(grant)
+            assert recorded_at < healed_at + timedelta(seconds=RECORDED_SECONDS), await self._history(grant)
             self.lost[grant.service] += 1
             self._spent[grant.service].add(fingerprint(self._credential(grant)))
         assert GrantState.REAUTH_REQUIRED not in {grant.state for grant in grants if grant not in lost}

@@ -12,9 +12,14 @@ import sys
 from typing import Any, NoReturn
 
 from dispenser.cli.app import app
+from workers import decision
+
+#: Longer than the emulated providers take to carry out a request whose sender was killed.
+AMBIGUITY_SECONDS = 10.0
 
 
 def main() -> None:
+    decision.AMBIGUITY_SECONDS = AMBIGUITY_SECONDS  # type: ignore[misc]
     for line in sys.stdin:
         asked = json.loads(line)
         print(ended(asked) if isinstance(asked, int) else started(asked), flush=True)

@@ -43,6 +43,8 @@ RECOVERY_SECONDS: Final = 100.0
 LONGEST_ABSENCE_SECONDS: Final = 300.0
 #: Longer than a sign of life is heard, or takes to fail.
 HEARD_SECONDS: Final = 60.0
+#: Seconds by which a dispenser's idea of the time is off at most: its first look may have taken long.
+CLOCK_ERROR_SECONDS: Final = 5.0
 #: Life that is enough for an agent that does not say how much it wants.
 ENOUGH_SECONDS: Final = 61.0
 _CLIENT_CODES: Final = frozenset({"invalid_client", "unauthorized_client", "http_401"})
@@ -399,7 +401,8 @@ def what_is_handed_out_is_good(evidence: Evidence) -> Iterator[Violation]:
             continue
         ours = answer.token in issued or answer.token.split(":")[2] == "0"
         ours = ours and answer.token.split(":")[1] == answer.place[0]
-        ended = answer.remaining is not None and answer.remaining + answer.at - answer.asked_at <= 0
+        life = answer.remaining
+        ended = life is not None and life + answer.at - answer.asked_at <= -CLOCK_ERROR_SECONDS
         if not ours or not answer.audited or ended:
             yield Violation(
                 promise=6, at=answer.at, what="a bad or unaudited token was handed out", about=answer.place[0]

@@ -32,10 +32,10 @@ from shared.expiry import remaining_seconds
 from shared.keyring import Keyring
 from shared.model import AgentName, Owner, ServiceName, SessionId
 from shared.ports import Clock, Store
+from shared.store_clock import StoreClock
 from workers.janitor import Janitor
 from workers.refresher import Refresher
 from workers.scheduler import Scheduler
-from workers.store_clock import StoreClock
 
 Place = tuple[ServiceName, Owner]
 SCHEDULER_SECONDS: Final = 8.0
@@ -136,7 +136,7 @@ async def _refresh(member: Member, world: World, chance: random.Random) -> None:
 
 async def _dispense(member: Member, world: World, chance: random.Random) -> None:
     store, askings = member.store(world), Askings()
-    catalogue = CatalogueView(store.catalogue)
+    catalogue, clock = CatalogueView(store.catalogue), await member.clock(store)
     await _until_it_answers(catalogue.look)
     dispenser = Dispenser(
         store=store,
@@ -144,14 +144,14 @@ async def _dispense(member: Member, world: World, chance: random.Random) -> None
         bus=member.bus,
         keys=world.keys,
         catalogue=catalogue,
-        revocations=RevocationView(store.revocations, member.process.clock),
+        revocations=RevocationView(store.revocations, clock),
         journal=JournalPort(world.network, askings),
-        clock=member.process.clock,
+        clock=clock,
         vault="vault",
         connect_url=lambda service, owner: f"https://vault.example/{service}/{owner}",
         new_id=lambda: "id",
     )
-    desk = Desk(member, world, dispenser, askings)
+    desk = Desk(member, world, dispenser, askings, clock)
     async with asyncio.TaskGroup() as agents:
         for number in range(world.agents):
             agents.create_task(desk.serve_for_ever(random.Random(chance.random()), number))
@@ -185,6 +185,8 @@ class Desk:
     world: World
     dispenser: Dispenser
     askings: Askings
+    #: The dispenser's.
+    clock: Clock
 
     async def serve_for_ever(self, chance: random.Random, number: int) -> None:
         """One agent, asking now and then."""
@@ -201,7 +203,7 @@ class Desk:
 
     async def ask(self, place: Place, min_ttl: float | None, number: int) -> int | None:
         """Ask for a token, write down what came of it, and return its generation."""
-        history, clock = self.world.history, self.member.process.clock
+        history, clock = self.world.history, self.world.clock
         asked_at, asking = history.now(), self.askings.begin()
         call = TokenCall(service=place[0], owner=place[1], min_ttl=min_ttl)
         reply = await self.dispenser.answer(
@@ -236,7 +238,7 @@ class Desk:
         if not sealed:
             return None
         token = open_token(self.world.keys, *place, sealed)
-        return remaining_seconds(token.expires_at, self.member.process.clock())
+        return remaining_seconds(token.expires_at, self.clock())
 
 
 def _identity(place: Place, number: int) -> Identity:

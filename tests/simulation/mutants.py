@@ -11,11 +11,11 @@ from simulation.memory_store import MemoryRotations
 
 from shared.model import REFRESHABLE, Grant, Intent, RefusalKind
 from shared.ports import Failure
+from shared.store_clock import StoreClock
 from workers import decision
 from workers.decision import Apply, Superseded
 from workers.flights import Flights
 from workers.outcome import Refused
-from workers.store_clock import StoreClock
 from workers.token_endpoint import TokenEndpoint
 
 

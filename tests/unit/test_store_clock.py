@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.errors import StoreUnavailable
-from workers.store_clock import LONGEST_LOOK_SECONDS, StoreClock
+from shared.store_clock import LONGEST_LOOK_SECONDS, StoreClock
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

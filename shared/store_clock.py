@@ -11,9 +11,9 @@ LONGEST_LOOK_SECONDS: Final = 1.0
 class StoreClock:
     """The database's time, which is the same for all.
 
-    Workers read in the database what others wrote: leases, grace windows, what is due. Of two machines one's
-    clock may be an hour off, so their own clocks count for nothing once a look has succeeded: from one look
-    to the next the seconds are counted that pass.
+    Processes read in the database what others wrote: leases, grace windows, what is due, when a token ends.
+    Of two machines one's clock may be an hour off, so their own clocks count for nothing once a look has
+    succeeded: from one look to the next the seconds are counted that pass.
     """
 
     def __init__(

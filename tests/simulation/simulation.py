@@ -23,6 +23,7 @@ from simulation.provider_port import Requests
 from simulation.store_port import row_of
 from simulation.weather import Weather
 
+from dispenser import refresh_wait
 from shared.adapters.memory_broker import MemoryBroker
 from shared.adapters.memory_cache import MemoryCache
 from shared.audit_filter import AuditFilter
@@ -416,7 +417,12 @@ def _unhurried() -> Iterator[None]:
     """Polling takes most of a run's steps and finds nothing: less often does."""
     chores = {"REVOCATIONS_SECONDS": 30.0, "OUTBOX_SECONDS": 15.0, "TAKEOVER_SECONDS": 10.0}
     beats = {"BEAT_SECONDS": 10.0, "HEARD_SECONDS": 30.0}
-    with patch.multiple(janitor, **chores), patch.multiple(heartbeat, **beats):
+    looks = {"LAST_LOOK_SECONDS": 2.0}
+    with (
+        patch.multiple(janitor, **chores),
+        patch.multiple(heartbeat, **beats),
+        patch.multiple(refresh_wait, **looks),
+    ):
         yield
 
 

@@ -552,6 +552,10 @@ class NoAnswer(Exception):
     """The request may have reached the provider and its answer is lost: asking again may not be safe."""
 
 
+class Closed(NoAnswer):
+    """The provider ended the connection without an answer: it is done with the request, whatever it did."""
+
+
 class ProviderHttp(Protocol):
     """Talks to providers: no redirects, no retries, bounded answers."""
 

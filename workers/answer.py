@@ -1,17 +1,20 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Self
+from typing import Final, Self
 
 import msgpack
 
 from shared.ports import HttpResponse
+
+#: The status of an answer that never came, from a provider that is known to be done.
+CLOSED: Final = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a provider said, as it is spooled before anybody reads it."""
 
-    #: None: nothing had reached the provider, so asking again is safe.
+    #: None: nothing had reached the provider, so asking again is safe. `CLOSED`: it ended the connection.
     status: int | None
     retry_after: str | None = None
     body: bytes = field(default=b"", repr=False)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from shared.model import ExpiryUnit, Provider, RefusalKind
 from shared.secret import Secret
 from workers import refusal_code
-from workers.answer import Answer
+from workers.answer import CLOSED, Answer
 
 #: No token is believed to live longer: ten years, in seconds.
 LONGEST_LIFE_SECONDS: Final = 10 * 365 * 86_400
@@ -51,6 +51,7 @@ class Refused:
 
 Outcome = Issued | Refused
 NO_ANSWER: Final = Refused(kind=RefusalKind.AMBIGUOUS, code="no_answer")
+CONNECTION_CLOSED: Final = Refused(kind=RefusalKind.AMBIGUOUS, code="connection_closed")
 NOT_SENT: Final = Refused(kind=RefusalKind.TRANSIENT, code="not_sent")
 
 
@@ -59,6 +60,8 @@ def read(answer: Answer, provider: Provider, now: datetime, *, code_exchange: bo
     nothing else is. `code_exchange`: it answers an authorization code, and no refresh."""
     if answer.status is None:
         return NOT_SENT
+    if answer.status == CLOSED:
+        return CONNECTION_CLOSED
     fields = _fields(answer.body)
     path = provider.answer_path.exchange if code_exchange else provider.answer_path.refresh
     issued = _issued(_within(fields, path), provider)

@@ -7,8 +7,8 @@ from shared.envelope import open_spooled, seal_spooled
 from shared.errors import SealBroken
 from shared.keyring import Keyring
 from shared.model import GrantId
-from shared.ports import AddressRefused, Clock, HttpRequest, NoAnswer, NotSent, ProviderHttp
-from workers.answer import Answer
+from shared.ports import AddressRefused, Clock, Closed, HttpRequest, NoAnswer, NotSent, ProviderHttp
+from workers.answer import CLOSED, Answer
 from workers.spool import Entry, Pending, Spool, SpoolUnavailable
 
 log = structlog.get_logger()
@@ -46,6 +46,8 @@ class TokenEndpoint:
             if isinstance(error, AddressRefused):
                 log.warning("A provider is not asked", why=str(error))
             answer = Answer(status=None, sent_at=sent_at)
+        except Closed:
+            answer = Answer(status=CLOSED, sent_at=sent_at)
         except NoAnswer:
             return None
         await self._keep(entry, answer)

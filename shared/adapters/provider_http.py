@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 
 from shared.destination import Address, Network, refusal
-from shared.ports import AddressRefused, HttpRequest, HttpResponse, NoAnswer, NotSent
+from shared.ports import AddressRefused, Closed, HttpRequest, HttpResponse, NoAnswer, NotSent
 
 CONNECT_SECONDS: Final = 5.0
 #: For the whole of it: a provider that sends a byte a minute ends here.
@@ -26,6 +26,9 @@ _NEVER_SENT: Final = (
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
+
+#: Reset, or closed before a whole answer had come.
+_ENDED: Final = (httpx.ReadError, httpx.RemoteProtocolError)
 
 
 class HttpxProviderHttp:
@@ -49,11 +52,13 @@ class HttpxProviderHttp:
         )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Raises: NotSent, AddressRefused, NoAnswer."""
+        """Raises: NotSent, AddressRefused, NoAnswer, Closed."""
         try:
             return await _in_time(self._exchange(request))
         except _NEVER_SENT as error:
             raise NotSent(f"The provider was not reached: {type(error).__name__}.") from error
+        except _ENDED as error:
+            raise Closed(f"The provider ended the connection: {type(error).__name__}.") from error
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise NoAnswer(f"The provider's answer is lost: {type(error).__name__}.") from error
 

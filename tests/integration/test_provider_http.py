@@ -21,7 +21,7 @@ from dispenser.testing.faults import Hang
 from shared.adapters import provider_http
 from shared.adapters.provider_http import LONGEST_BODY_BYTES, HttpxProviderHttp
 from shared.destination import private_network
-from shared.ports import AddressRefused, HttpRequest, HttpResponse, NoAnswer, NotSent
+from shared.ports import AddressRefused, Closed, HttpRequest, HttpResponse, NoAnswer, NotSent
 
 
 @asynccontextmanager
@@ -99,19 +99,20 @@ async def test_what_never_left_is_told_as_such(url: str):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "is_over"),
     [
-        b"",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
-        b"not http at all\r\n\r\n",
-        whole(bytes(LONGEST_BODY_BYTES + 1)),
+        (b"", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", True),
+        (b"not http at all\r\n\r\n", True),
+        (whole(bytes(LONGEST_BODY_BYTES + 1)), False),
     ],
 )
-async def test_an_answer_that_is_not_whole_is_lost_and_asked_for_once(answer: bytes):
+async def test_an_answer_that_is_not_whole_is_lost_and_asked_for_once(answer: bytes, is_over: bool):
     async with answering(answer) as (url, asked):
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoAnswer) as lost:
             await send(url)
     assert len(asked) == 1
+    assert isinstance(lost.value, Closed) is is_over
 
 
 async def test_the_longest_answer_is_read_whole():
@@ -124,8 +125,9 @@ async def test_a_provider_that_takes_for_ever_is_given_up(monkeypatch: pytest.Mo
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoAnswer) as lost:
             await send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    assert not isinstance(lost.value, Closed), "it may carry the request out yet"
 
 
 async def test_an_answer_that_comes_while_the_process_is_stopped_is_read(monkeypatch: pytest.MonkeyPatch):

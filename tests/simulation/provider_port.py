@@ -14,7 +14,7 @@ from simulation.process import CURRENT
 from simulation.provider import Result, SimulatedProvider
 from simulation.weather import Weather
 
-from shared.ports import HttpRequest, HttpResponse, NoAnswer, NotSent
+from shared.ports import Closed, HttpRequest, HttpResponse, NoAnswer, NotSent
 from workers.spool import Entry, Spool
 
 #: Seconds after which the real client gives up.
@@ -176,7 +176,7 @@ class ProviderPort:
             case Reply.SILENT:
                 return
             case Reply.RESET:
-                later(seconds(), _give, answer, NoAnswer("The simulated connection broke."))
+                later(seconds(), _give, answer, Closed("The simulated connection broke."))
             case Reply.BROKEN:
                 later(seconds(), _give, answer, HttpResponse(status=500, headers={}, body=b""))
             case Reply.TRUNCATED:

@@ -194,6 +194,7 @@ def test_with_nothing_left_to_lose_a_strict_provider_is_asked_soon():
         (STRICT, "holder_gone", True),
         (STRICT, "http_504", True),  # a gateway gave up, and the provider perhaps not
         (STRICT, "http_500", False),  # it has answered: it is at nothing any more
+        (STRICT, "connection_closed", False),  # nor is it here
         (DENYING, "no_answer", False),  # it would refuse the late one, and no more
         (GRACE, "no_answer", False),  # the late one does no harm, and waiting does
         (LASTING, "no_answer", False),

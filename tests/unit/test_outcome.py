@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.model import AnswerPath, ExpiryUnit, Provider, ProviderName, RefusalKind
 from shared.secret import Secret
-from workers.answer import Answer
+from workers.answer import CLOSED, Answer
 from workers.outcome import LONGEST_LIFE_SECONDS, Issued, Outcome, Refused, read
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -42,6 +42,10 @@ def refused(*arguments: Any, **named: Any) -> Refused:
     found = outcome(*arguments, **named)
     assert isinstance(found, Refused)
     return found
+
+
+def test_a_connection_that_the_provider_ended_says_nothing_of_the_credential():
+    assert outcome(CLOSED) == Refused(kind=RefusalKind.AMBIGUOUS, code="connection_closed")
 
 
 def test_the_answer_of_the_rfc_is_read():

@@ -48,7 +48,7 @@ class Scene:
 
     async def check(self) -> None:
         """No grant is lost; one whose request was under way is in doubt for as long as it may be."""
-        while "unknown" in (states := await asyncio.to_thread(self._states)):
+        while "unknown" in (states := await asyncio.to_thread(self._states)):  # noqa: ASYNC110 - a process is asked
             await asyncio.sleep(1.0)
         assert set(states) <= {"active", "refresh_failing"}, states
         assert (self.provider.reuses, self.provider.overlaps) == (0, 0)

@@ -2,11 +2,15 @@
 
 import struct
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
+#: As many places as agents of one process, or so: a request costs microseconds, and spelling is some of them.
+_REMEMBERED: Final = 10_000
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A way from an agent to the dispensers and back."""
 
@@ -18,10 +22,10 @@ class Place:
     #: The queue that the answer goes to.
     reply_to: str
 
-    @cached_property
+    @property
     def octets(self) -> bytes:
         """Its parts with their lengths before them, so that no two places are spelled alike."""
-        return b"".join(map(_part, (self.vhost, self.queue, self.user, self.reply_to)))
+        return _spelled(self.vhost, self.queue, self.user, self.reply_to)
 
 
 def vhost_of(url: str) -> str:
@@ -29,6 +33,7 @@ def vhost_of(url: str) -> str:
     return unquote(urlsplit(url).path[1:]) or "/"
 
 
-def _part(text: str) -> bytes:
-    encoded = text.encode()
-    return struct.pack(">I", len(encoded)) + encoded
+@lru_cache(maxsize=_REMEMBERED)
+def _spelled(*parts: str) -> bytes:
+    encoded = [part.encode() for part in parts]
+    return b"".join(struct.pack(">I", len(part)) + part for part in encoded)

@@ -16,7 +16,7 @@ import independent_client
 from builders import NOW, VAULT, an_identity
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dispenser import agent_key, keyset, opening, sealed_frame, sealed_session, ticket, transport_key
+from dispenser import agent_key, keyset, opening, sealed_frame, sealed_session, transport_key
 from dispenser.keyset import PublicKey
 from dispenser.opening import Opened
 from dispenser.place import Place
@@ -67,13 +67,14 @@ def vectors() -> dict[str, Any]:
     )
     derived = sealed_session.derived(entropy("secret"), open_body)
     session = SealedSession(derived)
-    made = ticket.seal(transport, derived, identity, identity.expires_at, entropy("ticket's nonce", 12))
+    # Opaque to agents: what dispensers put into it is no part of the specification.
+    ticket = entropy("ticket", 240)
     life_seconds = (identity.expires_at - NOW).total_seconds()
-    opened_plain = opening.encode_opened(Opened(ticket=made, life_seconds=life_seconds))
+    opened_plain = opening.encode_opened(Opened(ticket=ticket, life_seconds=life_seconds))
     opening_id = sealed_frame.identifier(open_body)
     calls = (TokenCall(service="time-tracker", min_ttl=60.0, scopes=("tasks:write",), purpose="log a task"),)
     request_plain = encode_request(Request(calls=calls, sent_at=SENT_AT, deadline_seconds=10.0))
-    request = session.seal_request(made, PLACE, request_plain, entropy("request's nonce", 12))
+    request = session.seal_request(ticket, PLACE, request_plain, entropy("request's nonce", 12))
     reply = Reply(
         code=Code.OK, service="time-tracker", access_token="at-example", token_type="Bearer", generation=7
     )

@@ -51,9 +51,11 @@ bench-quick: $(VENV)/.test  ## a hundredth of it, to see that it runs
 env: .env  ## passwords for compose.yaml, in a new .env
 
 .env:
-	@umask 077; for name in RABBITMQ REDIS POSTGRES; do \
-		echo "$${name}_PASSWORD=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; \
-	done > $@
+	@umask 077; \
+	password() { echo "$$1_PASSWORD=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; }; \
+	{ password POSTGRES; for server in RABBITMQ REDIS POSTGRES; do \
+		for role in OPERATOR SERVE GATEWAY REFRESHER SCHEDULER JANITOR; do password $${server}_$$role; done; \
+	done; } > $@
 	@echo "wrote .env: it holds passwords, keep it out of version control"
 
 clean:  ## remove the virtual environment and every cache

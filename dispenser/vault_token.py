@@ -21,6 +21,8 @@ from shared import topology
 from shared.keyring import Keyring
 from shared.model import Agent, AgentName, Owner, Proof, SessionId
 
+#: What RabbitMQ calls itself, so that a vault token is for it too, and the prefix of its rights in `scope`.
+BROKER_AUDIENCE: Final = "rabbitmq"
 #: RFC 9864 renames it `Ed25519`; RabbitMQ knows it by its older name only.
 ALGORITHM: Final = "EdDSA"
 DEFAULT_TTL_SECONDS: Final = 15 * 60
@@ -73,7 +75,7 @@ def mint(keys: Keyring, identity: Identity, *, vault: str) -> str:
         "sid": identity.session,
         "own": identity.owner,
         "jti": identity.token_id,
-        "aud": ["rabbitmq", vault],
+        "aud": [BROKER_AUDIENCE, vault],
         # With its fraction: a token made right after a revocation is told from one made before it.
         "iat": identity.issued_at.timestamp(),
         "exp": int(identity.expires_at.timestamp()),
@@ -188,6 +190,5 @@ def _key(claims: Mapping[str, Any]) -> str | None:
 def _broker_rights(agent: AgentName) -> str:
     """Exactly its request key and its own reply queues (https://www.rabbitmq.com/docs/oauth2#scope-translation)."""
     replies = quote(f"{topology.REPLY_PREFIX}{agent}.", safe=".") + "*"
-    return (
-        f"rabbitmq.write:*/{topology.RPC_EXCHANGE} rabbitmq.configure:*/{replies} rabbitmq.read:*/{replies}"
-    )
+    rights = {"write": topology.RPC_EXCHANGE, "configure": replies, "read": replies}
+    return " ".join(f"{BROKER_AUDIENCE}.{right}:*/{resource}" for right, resource in rights.items())

@@ -141,7 +141,8 @@ def postgresql_server(_own: Callable[[Name], Server]) -> Server:
 
 @pytest.fixture
 def private_broker(server_pool: Pool) -> Iterator[Callable[..., Server]]:
-    """Starts a broker of the test's own, with `plugins=[...]` and `conf="lines of rabbitmq.conf"`.
+    """Starts a broker of the test's own, with `plugins=[...]`, `conf="lines of rabbitmq.conf"` and, in
+    /etc/rabbitmq, `files={path: text}`. It takes `give(files, conf)` for its next start, and `control(...)`.
 
     The user `guest` of the internal backend must stay: it asks the HTTP API whether the broker is up.
     """

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dispenser.apply import apply
+from dispenser.broker_configuration import CONFIGURATION_FILE
 from dispenser.cli import diagnosis
 from dispenser.cli.failure import Exit
 from dispenser.cli.output import AsJson, aside, listing, screen, value
@@ -16,11 +17,13 @@ from dispenser.declared import Declarations, parse
 from dispenser.difference import Change, difference
 from dispenser.discovery import discover
 from dispenser.secret_sources import read_secrets
+from dispenser.wiring import broker_files
 from dispenser.wiring.keyring_source import KeyringSource
 from dispenser.wiring.world import utc_now, world
 from shared.adapters.provider_http import HttpxProviderHttp
 from shared.adapters.sql.store import migrate
 from shared.errors import ConfigurationError
+from shared.settings import Settings
 
 ADMIN_TOKEN_PREFIX = "dva_"  # noqa: S105 - tells a leaked one from other texts
 
@@ -34,9 +37,15 @@ def register(app: typer.Typer) -> None:
 _NAMES = {"apply_files": "apply"}
 
 
-def init(*, as_json: AsJson = False) -> None:
+def init(
+    *,
+    files: Annotated[
+        bool, typer.Option("--files", help="The keys and RabbitMQ's files alone: it starts with those.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Make keys, tables, broker topology and the first admin token (printed once). Safe to repeat."""
-    report = execute(_init())
+    report = execute(_files(settings()) if files else _init())
     if as_json:
         value(report)
         return
@@ -48,9 +57,19 @@ def init(*, as_json: AsJson = False) -> None:
         typer.echo(token)
 
 
+def _keys(here: Settings) -> dict[str, str]:
+    return {"keys": "made" if KeyringSource(here).create(utc_now()) else "there already"}
+
+
+async def _files(here: Settings) -> dict[str, str]:
+    report = _keys(here)
+    folder = broker_files.write(here.home, KeyringSource(here).load(utc_now()))
+    return {**report, "rabbitmq": f"its files are in {folder}, and {CONFIGURATION_FILE} says what for"}
+
+
 async def _init() -> dict[str, str]:
     here = settings()
-    report = {"keys": "made" if KeyringSource(here).create(utc_now()) else "there already"}
+    report = _keys(here) if here.embedded else await _files(here)
     await asyncio.to_thread(migrate, here.database_url)
     report["database"] = "at the newest revision"
     async with world(here, "init") as at:

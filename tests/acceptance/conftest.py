@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from acceptance.installation import Installation
+from acceptance.installation import Installation, admit
 from acceptance.oidc_server import OidcServer, available
 from services import postgresql
 from services.origin import Name
-from services.pool import FOLDER_VARIABLE
+from services.pool import FOLDER_VARIABLE, Pool
 from services.server import Server, ServerFailed
 
 
@@ -41,8 +41,9 @@ def oidc_provider(start_oidc_provider: Callable[..., OidcServer]) -> OidcServer:
 
 @pytest.fixture
 def installation(
-    tmp_path: Path, vhost: str, redis_database: str, database_url: str
+    tmp_path: Path, server_pool: Pool, vhost: str, redis_database: str, database_url: str
 ) -> Iterator[Installation]:
+    admit(server_pool.shared("rabbitmq"), broker=vhost, cache=redis_database, database=database_url)
     vault = Installation(tmp_path, broker=vhost, cache=redis_database, database=database_url)
     yield vault
     vault.close()
@@ -54,12 +55,9 @@ def breakable(
 ) -> Iterator[Installation]:
     postgres = _own("postgresql")
     database = postgresql.create_database(postgres.address)
-    vault = Installation(
-        tmp_path_factory.mktemp("vault"),
-        broker=_own("rabbitmq").url,
-        cache=_own("redis").url,
-        database=database,
-    )
+    broker, cache = _own("rabbitmq"), _own("redis").url
+    admit(broker.address, broker=broker.url, cache=cache, database=database)
+    vault = Installation(tmp_path_factory.mktemp("vault"), broker=broker.url, cache=cache, database=database)
     yield vault
     vault.close()
     postgres.start()

@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from services import accounts
+from services.accounts import as_role
 from services.keeper import PID_FILE
 from services.pool import FOLDER_VARIABLE
-from services.server import free_port, wait_until
+from services.server import Address, free_port, wait_until
 
 from shared.keyring import for_role
 
@@ -107,20 +109,26 @@ class Process:
             return log.read().decode(errors="replace")
 
 
+def admit(rabbitmq: Address, *, broker: str, cache: str, database: str) -> None:
+    """Let the vault's processes into the places that a test has. Harmless when repeated."""
+    accounts.admit_to_rabbitmq(rabbitmq, broker)
+    accounts.admit_to_redis(cache)
+    accounts.admit_to_postgresql(database)
+
+
 class Installation:
-    """A home, its servers, and the processes started in it."""
+    """A home, its servers, and the processes started in it, each with its own role's accounts and keys."""
 
     def __init__(self, home: Path, *, broker: str, cache: str, database: str) -> None:
+        """The URLs are those of an administrator: the test's own, and of agents in the simple mode."""
         self.home = home
-        self.broker = broker
+        self.broker, self.cache, self.database = broker, cache, database
         self.gateway_port = free_port()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DISPENSER_", "VAULT_"))}
         self.environment = kept | {
             "DISPENSER_HOME": str(home / "vault"),
-            "DISPENSER_BROKER_URL": broker,
-            "DISPENSER_CACHE_URL": cache,
-            "DISPENSER_DATABASE_URL": database,
             "DISPENSER_PUBLIC_URL": f"http://127.0.0.1:{self.gateway_port}",
+            **self._accounts("operator"),
         }
         self.processes: list[Process] = []
 
@@ -146,12 +154,23 @@ class Installation:
         return json.loads(self.done(*arguments, "--json"))
 
     def start(self, *arguments: str, command: tuple[str, ...] = COMMAND) -> Process:
-        """One of the vault's processes, with its role's keys and no others."""
+        """One of the vault's processes, with its role's accounts and keys, and no others."""
         log = self.home / f"{'-'.join(arguments)}-{len(self.processes)}.log"
         role = arguments[1] if arguments[0] == "work" else arguments[0]
-        process = Process(arguments, self.environment | {"DISPENSER_KEYS": self._keys(role)}, log, command)
+        process = Process(arguments, self.environment | self.role(role), log, command)
         self.processes.append(process)
         return process
+
+    def role(self, name: str) -> dict[str, str]:
+        """What one role's processes are given."""
+        return {**self._accounts(name), "DISPENSER_KEYS": self._keys(name)}
+
+    def _accounts(self, role: str) -> dict[str, str]:
+        return {
+            "DISPENSER_BROKER_URL": as_role(self.broker, role),
+            "DISPENSER_CACHE_URL": as_role(self.cache, role),
+            "DISPENSER_DATABASE_URL": as_role(self.database, role),
+        }
 
     def _keys(self, role: str) -> str:
         document = json.loads((self.home / "vault" / "keys.json").read_text())

@@ -19,7 +19,6 @@ from acceptance.installation import Installation
 
 from dispenser.testing.emulator import Emulator
 from shared import envelope, keyring
-from shared.keyring import for_role
 from shared.model import GrantId
 from workers import spool
 from workers.answer import Answer
@@ -41,7 +40,6 @@ class Zygote:
 
     def __init__(self, vault: Installation) -> None:
         self._vault = vault
-        self._document = json.loads((vault.home / "vault" / "keys.json").read_text())
         self._process = subprocess.Popen(
             [sys.executable, "-m", "acceptance.zygote"],
             env=vault.environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -52,12 +50,12 @@ class Zygote:
         )
 
     def start(self, *arguments: str) -> int:
-        """The pid of a process with its role's keys and no others."""
+        """The pid of a process with its role's accounts and keys, and no others."""
         role = arguments[-1]
         return self._answer(
             {
                 "arguments": arguments,
-                "environment": {"DISPENSER_KEYS": json.dumps(for_role(self._document, role))},
+                "environment": self._vault.role(role),
                 "log": str(self._vault.home / f"{role}.log"),
             }
         )

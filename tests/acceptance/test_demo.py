@@ -19,10 +19,9 @@ def test_the_demo_keeps_its_claims_embedded() -> None:
 
 
 def test_the_demo_keeps_its_claims_on_real_services(installation: Installation) -> None:
-    environment = installation.environment
     shown = play(
-        *("--broker", environment["DISPENSER_BROKER_URL"]),
-        *("--cache", environment["DISPENSER_CACHE_URL"]),
-        *("--database", environment["DISPENSER_DATABASE_URL"]),
+        *("--broker", installation.broker),
+        *("--cache", installation.cache),
+        *("--database", installation.database),
     )
     assert (shown.count("✓"), shown.count("✗")) == (CLAIMS, 0)

@@ -231,7 +231,7 @@ def providers() -> Iterator[dict[str, Emulator]]:
 async def scene(installation: Installation, providers: dict[str, Emulator]) -> AsyncIterator[Scene]:
     secrets = {f"{name.upper()}_SECRET": provider.client_secret for name, provider in providers.items()}
     installation.declare(_declared(providers), **secrets)
-    store = SqlStore.open(installation.environment["DISPENSER_DATABASE_URL"])
+    store = SqlStore.open(installation.database)
     bus = AmqpBus(installation.broker, name="test")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)

@@ -159,7 +159,7 @@ async def test_while_the_database_is_down(scene: Scene, postgresql_server: Serve
 async def test_while_the_database_hangs(scene: Scene) -> None:
     vault_token = scene.vault.agent_token("tracker", "ada")
     await scene.serves(vault_token)
-    with database_hangs(scene.vault.environment["DISPENSER_DATABASE_URL"]):
+    with database_hangs(scene.vault.database):
         await scene.serves(vault_token, requests=REQUESTS, seconds=OUTAGE_SECONDS)
 
 

@@ -50,7 +50,7 @@ class Scene:
         self.refreshers = [self._start("refresher") for _ in range(2)]
         self._start("scheduler")
         self._start("janitor")
-        self.store = SqlStore.open(vault.environment["DISPENSER_DATABASE_URL"])
+        self.store = SqlStore.open(vault.database)
 
     def connect(self, token_seconds: float) -> None:
         """Have a grant whose first token lives so long; every later one lives for an hour."""
@@ -127,7 +127,7 @@ class Scene:
     @contextmanager
     def secrets_out_of_reach(self) -> Iterator[None]:
         """Refreshers stop between claiming a grant and asking its provider."""
-        with psycopg.connect(self.vault.environment["DISPENSER_DATABASE_URL"]) as connection:
+        with psycopg.connect(self.vault.database) as connection:
             connection.execute("LOCK TABLE providers IN ACCESS EXCLUSIVE MODE")
             yield
 

@@ -1,6 +1,8 @@
 """A server that runs in a container, where a Docker engine answers."""
 
+import io
 import os
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,23 @@ class Container(Server):
     @property
     def _engine_container(self) -> Any:
         return self._container.get_wrapped_container()
+
+    def put(self, path: str, text: str) -> None:
+        """Write a file inside."""
+        content = text.encode()
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.size = len(content)
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.addfile(entry, io.BytesIO(content))
+        self._engine_container.put_archive("/", archive.getvalue())
+
+    def run(self, *command: str) -> str:
+        """What a command inside says. Raises: ServerFailed."""
+        code, said = self._engine_container.exec_run(list(command))
+        if code:
+            raise ServerFailed(said.decode(errors="replace"))
+        return str(said.decode())
 
     def _log_tail(self) -> str:
         return str(self._engine_container.logs(tail=40).decode(errors="replace"))

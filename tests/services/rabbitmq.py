@@ -2,8 +2,9 @@
 
 import shutil
 import socket
+import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -12,13 +13,16 @@ import httpx
 
 from services.container import Container
 from services.process import Process
-from services.server import Address, Server, free_port, wait_until
+from services.server import Address, Server, ServerFailed, free_port, wait_until
 
 IMAGE = "rabbitmq:4-management"
 DEBIAN_PACKAGE = "rabbitmq-server"
 MANAGEMENT = "rabbitmq_management"
 # Debian's command on the path insists on its own user and folders; the one behind it does not.
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+#: The folder that a broker's files are given in.
+_ETC = "/etc/rabbitmq"
+_CONTAINED_CONF = "/etc/rabbitmq/conf.d/90-tests.conf"
 _HTTP_SECONDS = 10.0
 _SETTLE_SECONDS = 10.0
 
@@ -28,23 +32,41 @@ def binary() -> str | None:
     return program if shutil.which("epmd") else None
 
 
-def private(folder: Path, *, plugins: Sequence[str] = (), conf: str = "") -> Server:
-    return RabbitMQProcess(folder, plugins=plugins, conf=conf)
+def private(
+    folder: Path, *, plugins: Sequence[str] = (), conf: str = "", files: Mapping[str, str] | None = None
+) -> Server:
+    return RabbitMQProcess(folder, plugins=plugins, conf=conf, files=files)
 
 
-def contained(*, plugins: Sequence[str] = (), conf: str = "") -> Server:
+def contained(
+    *, plugins: Sequence[str] = (), conf: str = "", files: Mapping[str, str] | None = None
+) -> Server:
     port, management_port = free_port(), free_port()
     files = {
+        **(files or {}),
         "/etc/rabbitmq/enabled_plugins": _enabled_plugins(plugins),
-        "/etc/rabbitmq/conf.d/90-tests.conf": f"loopback_users = none\n{conf}\n",
+        _CONTAINED_CONF: f"loopback_users = none\n{conf}\n",
     }
-    return Container(
+    return RabbitMQContainer(
         IMAGE,
         _address(port, management_port),
         answers,
         ports={5672: port, 15672: management_port},
         files=files,
     )
+
+
+class RabbitMQContainer(Container):
+    """A node in a container, with its files where they are said to be."""
+
+    def give(self, files: Mapping[str, str], conf: str) -> None:
+        """Files, and a configuration for its next start."""
+        for path, text in (*files.items(), (_CONTAINED_CONF, f"loopback_users = none\n{conf}\n")):
+            self.put(path, text)
+
+    def control(self, *arguments: str) -> str:
+        """What `rabbitmqctl` says. Raises: ServerFailed."""
+        return self.run("rabbitmqctl", *arguments)
 
 
 class _PortMapper(Process):
@@ -64,7 +86,15 @@ class _PortMapper(Process):
 class RabbitMQProcess(Process):
     """A node with its own name, cookie, ports and port mapper: it never meets the machine's own."""
 
-    def __init__(self, folder: Path, *, plugins: Sequence[str] = (), conf: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        plugins: Sequence[str] = (),
+        conf: str = "",
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        """`files`: by their paths on a machine of the broker's own, which lie in its folder here."""
         super().__init__(folder)
         self._port_mapper = _PortMapper(folder / "epmd")
         self._name = f"test-{uuid.uuid4().hex[:12]}@localhost"
@@ -72,15 +102,15 @@ class RabbitMQProcess(Process):
         self.address = _address(port, management_port)
         (folder / "enabled_plugins").write_text(_enabled_plugins(plugins))
         (folder / "rabbitmq-env.conf").touch()
-        (folder / "rabbitmq.conf").write_text(
+        self._own_conf = (
             f"listeners.tcp.default = 127.0.0.1:{port}\n"
             f"management.tcp.ip = 127.0.0.1\n"
             f"management.tcp.port = {management_port}\n"
             f"disk_free_limit.absolute = 20MB\n"
             f"raft.wal_max_size_bytes = 16777216\n"
             f"log.console = true\nlog.file = false\nlog.console.level = warning\n"
-            f"{conf}\n"
         )
+        self.give(files or {}, conf)
 
     def command(self) -> list[str]:
         return [binary() or "rabbitmq-server"]
@@ -109,6 +139,25 @@ class RabbitMQProcess(Process):
         self._port_mapper.start()
         super().start()
 
+    def give(self, files: Mapping[str, str], conf: str) -> None:
+        """Files by their paths on a machine of the broker's own, and a configuration for its next start."""
+        for path, text in files.items():
+            here = Path(self._here(path))
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.write_text(text)
+        lines = self._own_conf + "".join(self._here(line) for line in conf.splitlines(keepends=True))
+        (self.folder / "rabbitmq.conf").write_text(f"{lines}\n")
+
+    def control(self, *arguments: str) -> str:
+        """What `rabbitmqctl` says. Raises: ServerFailed."""
+        command = [str(_DEBIAN.with_name("rabbitmqctl")), *(self._here(argument) for argument in arguments)]
+        done = subprocess.run(
+            command, env=self.environment(), cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ServerFailed(done.stdout + done.stderr)
+        return done.stdout
+
     def ready(self) -> bool:
         return answers(self.address)
 
@@ -124,6 +173,9 @@ class RabbitMQProcess(Process):
     def close(self) -> None:
         self._port_mapper.close()
         super().close()
+
+    def _here(self, text: str) -> str:
+        return text.replace(_ETC, str(self.folder / "etc"))
 
     def _wrote_down_its_queues(self) -> bool:
         (directory,) = self.folder.glob("data/*/quorum/*/names.dets")
@@ -168,7 +220,15 @@ def delete_vhost(address: Address, url: str) -> None:
     _call(address, "DELETE", f"vhosts/{urlsplit(url).path[1:]}", None)
 
 
-def _call(address: Address, method: str, path: str, body: dict[str, str] | None) -> Any:
+def import_definitions(address: Address, definitions: dict[str, Any], vhost: str) -> None:
+    """Users and rights that were written for one virtual host, in another. They are there when it returns."""
+    for section in ("permissions", "topic_permissions"):
+        for entry in definitions[section]:
+            entry["vhost"] = vhost
+    _call(address, "POST", "definitions", definitions | {"vhosts": [{"name": vhost}]})
+
+
+def _call(address: Address, method: str, path: str, body: dict[str, Any] | None) -> Any:
     url = f"{address.management_url}/api/{path}"
     response = httpx.request(method, url, json=body, timeout=_HTTP_SECONDS).raise_for_status()
     return response.json() if response.content else None

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 from redis import Redis
 from redis.exceptions import RedisError
 
+from services.accounts import redis_file
 from services.container import Container
 from services.process import Process
 from services.server import Address, Server, free_port
@@ -27,8 +28,9 @@ def private(folder: Path) -> Server:
 def contained() -> Server:
     port = free_port()
     address = Address(url=f"redis://127.0.0.1:{port}/0")
-    command = ["redis-server", "--save", "", "--databases", str(_DATABASES)]
-    return Container(IMAGE, address, answers, ports={6379: port}, command=command)
+    command = ["redis-server", "--save", "", "--databases", str(_DATABASES), "--aclfile", "/users.acl"]
+    files = {"/users.acl": redis_file()}
+    return Container(IMAGE, address, answers, ports={6379: port}, command=command, files=files)
 
 
 class RedisProcess(Process):
@@ -38,11 +40,13 @@ class RedisProcess(Process):
         super().__init__(folder)
         self._port = free_port()
         self.address = Address(url=f"redis://127.0.0.1:{self._port}/0")
+        (folder / "users.acl").write_text(redis_file())
 
     def command(self) -> list[str]:
         program = binary() or "redis-server"
         network = ["--bind", "127.0.0.1", "--port", str(self._port)]
-        return [program, *network, "--save", "", "--appendonly", "no", "--databases", str(_DATABASES)]
+        users = ["--aclfile", str(self.folder / "users.acl")]
+        return [program, *network, *users, "--save", "", "--appendonly", "no", "--databases", str(_DATABASES)]
 
     def ready(self) -> bool:
         return answers(self.address)

@@ -21,13 +21,17 @@ from shared.adapters.sql.sqlite_file import write_ahead
 from shared.errors import StoreNotMigrated
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
+#: What each process's role may do with the tables, for PostgreSQL.
+RIGHTS: Final = Path(__file__).with_name("rights.sql")
 #: Any number does, as long as it stays: PostgreSQL's lock that keeps two upgrades from running at once.
 _LOCK: Final = 7_237_412_004
 _VERSIONS: Final = table("alembic_version", column("version_num"))
 
 
 def migrate(database_url: str) -> None:
-    """Upgrade to the newest revision, all of it or nothing; harmless when repeated or done twice at once.
+    """Upgrade to the newest revision and give each process's role its rights, all of it or nothing.
+
+    Harmless when repeated or done twice at once.
 
     Raises: StoreUnavailable, ConfigurationError.
     """
@@ -44,6 +48,8 @@ def migrate(database_url: str) -> None:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(RIGHTS.read_text())
     finally:
         engine.dispose()
 

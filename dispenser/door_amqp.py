@@ -213,7 +213,7 @@ class AmqpDoor:
 
     async def _turn_away(self, delivery: Delivery, refused: Refused) -> None:
         """Tell, unsealed, why a message was not opened."""
-        log.info("A message was not opened", why=refused.value, user=delivery.user_id)
+        log.debug("A message was not opened", why=refused.value, user=delivery.user_id)
         if refused in _SUSPICIOUS:
             await self._refuse(delivery, ALTERED, None)
         if self._is_worth_a_reply(delivery, refused.value):

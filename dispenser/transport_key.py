@@ -38,7 +38,7 @@ class TransportKey:
     @property
     def expires_at(self) -> datetime:
         """From then on nothing is opened with it."""
-        return begins_at(self.day + 1) + OVERLAP
+        return expires_at(self.day)
 
 
 def from_material(day: int, material: bytes) -> TransportKey:
@@ -59,6 +59,11 @@ def from_material(day: int, material: bytes) -> TransportKey:
 def begins_at(day: int) -> datetime:
     """The day's first instant."""
     return datetime.fromtimestamp(day * DAY_SECONDS, UTC)
+
+
+def expires_at(day: int) -> datetime:
+    """When nothing is opened with the day's key any more."""
+    return begins_at(day + 1) + OVERLAP
 
 
 def wanted(now: datetime) -> tuple[int, int]:

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import structlog
 
@@ -46,19 +47,25 @@ class TransportView:
 
         Raises: StoreUnavailable, KeyMissing where none can be opened.
         """
-        sealed = await self._store.load()
-        missing = [day for day in transport_key.wanted(self._clock()) if day not in sealed]
+        now = self._clock()
+        sealed = await self._alive(now)
+        missing = [day for day in transport_key.wanted(now) if day not in sealed]
         for day in missing:
             await self._make(day)
         if missing:
-            sealed = await self._store.load()
+            sealed = await self._alive(now)
         if sealed != self._sealed:
             self._adopt(sealed)
+
+    async def _alive(self, now: datetime) -> dict[int, bytes]:
+        """Those whose time is not over, purged or not."""
+        sealed = await self._store.load()
+        return {day: one for day, one in sealed.items() if now < transport_key.expires_at(day)}
 
     async def _make(self, day: int) -> None:
         material = self._entropy(MATERIAL_BYTES)
         sealed = envelope.seal_transport_key(self._keys, day, material)
-        await self._store.add(day, sealed, transport_key.from_material(day, material).expires_at)
+        await self._store.add(day, sealed, transport_key.expires_at(day))
 
     def _adopt(self, sealed: Mapping[int, bytes]) -> None:
         opened = {day: key for day, one in sealed.items() if (key := self._open(day, one)) is not None}
@@ -66,7 +73,7 @@ class TransportView:
             raise KeyMissing("This process's keyring opens none of the transport keys in the database.")
         self._by_day = opened
         self.by_id = {key.id: key for key in opened.values()}
-        self._sealed = dict(sealed)
+        self._sealed = sealed
 
     def _open(self, day: int, sealed: bytes) -> TransportKey | None:
         if self._sealed.get(day) == sealed:

@@ -17,8 +17,10 @@ from integration.door_agent import Agent, connected, serving
 from dispenser import agent_key, sealed_frame
 from dispenser.door_amqp import ALTERED, STOLEN, UNTIMELY
 from dispenser.protocol import Code, Reply, TokenCall
+from dispenser.revoke import revoke_subject
 from dispenser.sealed_frame import Kind, Refused
 from shared.adapters.amqp_bus import AmqpBus
+from shared.model import RevocationKind
 from shared.topology import RPC_EXCHANGE, RPC_KEY
 
 CALL = TokenCall(service="time-tracker")
@@ -183,6 +185,19 @@ async def test_a_session_serves_its_own_agents_connection_alone(desk: Desk, agen
     assert reply.code is Code.UNAUTHENTICATED
     [reason] = refusals(desk)
     assert reason.startswith(STOLEN)
+
+
+@pytest.mark.parametrize("kind", [RevocationKind.SESSION, RevocationKind.AGENT, RevocationKind.ALL])
+async def test_a_revocation_ends_an_open_session_at_its_next_request(
+    desk: Desk, agent: Agent, kind: RevocationKind
+) -> None:
+    """Its ticket is good for a while yet: what it says of the agent is asked about each time."""
+    session = await agent.opened()
+    subject = {RevocationKind.SESSION: "session-1", RevocationKind.AGENT: "tracker", RevocationKind.ALL: ""}
+    await revoke_subject(desk.store, desk.cache, kind, subject[kind], desk.time + timedelta(seconds=1))
+    await agent.send(agent.request(session, CALL))
+    [(_, reply)] = await agent.answered()
+    assert (reply.code, reply.access_token) == (Code.UNAUTHENTICATED, None)
 
 
 async def test_a_dispenser_that_goes_leaves_its_sessions_to_the_others(tmp_path: Path, vhost: str) -> None:

@@ -88,6 +88,18 @@ async def test_a_purged_key_opens_nothing_any_more(store: SqlStore, clock: Time)
     assert one.current.day == DAY + 1
 
 
+async def test_a_key_whose_time_is_over_opens_nothing_though_nobody_has_purged_it(
+    store: SqlStore, clock: Time
+) -> None:
+    one = view(store, clock)
+    await one.look()
+    first = one.current
+    clock.now = begins_at(DAY + 1) + OVERLAP
+    await one.look()
+    assert DAY in await store.transport_keys.load()
+    assert first.id not in one.by_id
+
+
 async def test_keys_are_sealed_in_the_database(store: SqlStore, clock: Time) -> None:
     one = view(store, clock)
     await one.look()

@@ -417,6 +417,9 @@ class AuditStore(Protocol):
     async def misindexed(self, start: int, end: int) -> int | None:
         """The first position in a range at which what questions look at is not what the line says."""
 
+    async def naming(self, since: datetime, until: datetime) -> int:
+        """How many records of a time name a token, by its fingerprint."""
+
     async def generation(self, service: ServiceName, owner: Owner) -> int:
         """The highest generation that the audit knows of a grant; 0: it knows none."""
 

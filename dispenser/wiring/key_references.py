@@ -17,6 +17,7 @@ from workers.spool import Spool
 REWRAP: Final = "`dispenser keys rewrap` brings them under the current key."
 SPOOLED: Final = "a refresher that is started on this machine uses them."
 UNDER_WAY: Final = "their answers may be sealed with it; they end by themselves."
+NAMING: Final = "without it they are not found by a token any more. --now gives that up."
 #: What nobody counts, by use: its name, and for how long after the key's time it may be about.
 OUTLIVING: Final[Mapping[str, tuple[str, timedelta]]] = {
     "signing": (
@@ -39,7 +40,8 @@ async def references(at: World, records: Sequence[KeyRecord]) -> References:
     for key_id, count in (await _spooled(at)).items():
         found[key_id].append(Reference(what="spooled answers", count=count, remedy=SPOOLED))
     for record in records:
-        found[record.id] += [*await _under_way(at, record), *outliving(record, at.clock())]
+        found[record.id] += [*await _under_way(at, record), *await _naming(at, record)]
+        found[record.id] += outliving(record, at.clock())
     return found
 
 
@@ -71,6 +73,15 @@ async def _under_way(at: World, record: KeyRecord) -> list[Reference]:
     begun = [intent.opened_at for intent in await at.store.rotations.open_intents()]
     count = sum(moment < record.superseded_at + FOLLOWED for moment in begun)
     return [Reference(what="rotations under way", count=count, remedy=UNDER_WAY)] if count else []
+
+
+async def _naming(at: World, record: KeyRecord) -> list[Reference]:
+    """Records of the audit that name tokens by it."""
+    if record.use != "audit" or record.superseded_at is None or record.retired_at is not None:
+        return []
+    count = await at.store.audit.naming(record.current_from, record.superseded_at + FOLLOWED)
+    what = "audit records that name tokens"
+    return [Reference(what=what, count=count, remedy=NAMING, given_up=True)] if count else []
 
 
 def outliving(record: KeyRecord, now: datetime) -> list[Reference]:

@@ -197,3 +197,11 @@ BEFORE = """
 
 def _before(sequence: int, at: datetime) -> dict[str, object]:
     return {"sequence": sequence, "at": f"{at:%Y-%m-%d %H:%M:%S.%f}"}
+
+
+async def test_records_that_name_a_token_are_counted_by_their_time(store: SqlStore) -> None:
+    for second in range(3):
+        await store.audit.append(lines(1, fingerprint="f" * 32, at=later(second)))
+    await store.audit.append(lines(2, at=later(1)))
+    assert await store.audit.naming(later(0), later(2)) == 2
+    assert await store.audit.naming(later(3), later(9)) == 0

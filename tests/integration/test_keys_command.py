@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 from builders import a_provider, a_service
+from contract.stores import a_record
 from typer.testing import CliRunner, Result
 
 from dispenser.cli.app import app
@@ -18,7 +19,7 @@ from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.keys import LONGEST_LEAD_SECONDS
 from dispenser.enrol import present
 from dispenser.wiring.world import utc_now
-from shared import envelope, keyring
+from shared import audit_line, envelope, keyring
 from shared.adapters.memory_bus import MemoryBus
 from shared.adapters.sql.store import SqlStore
 from shared.errors import ConfigurationError
@@ -73,6 +74,17 @@ class Vault:
 
     def keys(self) -> keyring.Keyring:
         return keyring.parse(self.file.read_text(), utc_now())
+
+    async def audit(self, *, named: bool) -> None:
+        """A record of the old keys' time, once two days have passed."""
+        store = SqlStore.open(f"sqlite:///{self.home / 'dispenser.db'}")
+        record = a_record(
+            at=utc_now() - timedelta(days=2) + timedelta(seconds=5), fingerprint="f" * 32 if named else ""
+        )
+        try:
+            await store.audit.append([audit_line.encode(record)])
+        finally:
+            await store.close()
 
     async def present(self) -> None:
         """A refresh token on its way in, sealed with the current keys."""
@@ -220,6 +232,16 @@ def test_vault_tokens_are_waited_for_unless_they_are_given_up(vault: Vault) -> N
     assert "vault tokens" in vault.refused("keys", "retire", old)
     assert vault.run("keys", "retire", old, "--now").exit_code == 0
     assert vault.states("signing") == ["retired", "current"]
+
+
+def test_records_that_name_tokens_keep_an_audit_key_unless_that_is_given_up(vault: Vault) -> None:
+    asyncio.run(vault.audit(named=True))
+    asyncio.run(vault.audit(named=False))
+    vault.run("keys", "rotate", "audit")
+    vault.time_passes(days=2)
+    old, _ = vault.ids("audit")
+    assert "1 audit records" in vault.refused("keys", "retire", old)
+    assert vault.run("keys", "retire", old, "--now").exit_code == 0
 
 
 @pytest.mark.parametrize("use", keyring.USES)

@@ -10,7 +10,7 @@ from shared import audit_line
 from shared.adapters.sql.audit_tree import grow, held
 from shared.adapters.sql.columns import storable
 from shared.adapters.sql.engine import Database
-from shared.adapters.sql.tables import audit_checkpoints, audit_log
+from shared.adapters.sql.tables import audit_checkpoints, audit_log, has_fingerprint
 from shared.audit_filter import EVERYTHING, AuditFilter
 from shared.merkle import leaf_hash
 from shared.model import AuditRecord, Owner, ServiceName
@@ -72,6 +72,12 @@ class SqlAudit:
         async with self._database.reading() as connection:
             rows = (await connection.execute(ordered)).mappings().all()
         return next((row["position"] for row in rows if not _agrees(row)), None)
+
+    async def naming(self, since: datetime, until: datetime) -> int:
+        """How many records of a time name a token, by its fingerprint."""
+        query = select(func.count()).where(has_fingerprint, audit_log.c.at >= since, audit_log.c.at < until)
+        async with self._database.reading() as connection:
+            return int((await connection.execute(query)).scalar_one())
 
     async def generation(self, service: ServiceName, owner: Owner) -> int:
         """The highest generation that the audit knows of a grant; 0: it knows none."""

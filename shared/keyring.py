@@ -147,7 +147,7 @@ def for_role(document: Mapping[str, Any], role: str) -> dict[str, Any]:
         for entry in document["keys"]
         if any(part in entry for part in parts.get(entry["use"], ()))
     ]
-    return {**document, "keys": kept}
+    return {**document, "role": role, "keys": kept}
 
 
 def parse(text: str, now: datetime | None = None) -> Keyring:

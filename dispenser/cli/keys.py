@@ -1,9 +1,10 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,7 +103,9 @@ def rewrap() -> None:
 
 @keys.command("retire")
 def retire(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `dispenser keys status` shows it.")],
+    key_ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="As `dispenser keys status` shows it.")
+    ],
     *,
     now: Annotated[
         bool,
@@ -112,9 +115,9 @@ def retire(
         ),
     ] = False,
 ) -> None:
-    """Remove an old key for good. Refused as long as anything sealed with it is left."""
-    execute(_retired(key_id, at_once=now))
-    aside.print(f"Retired {key_id}. Export the keys of processes that have only their role's anew.")
+    """Remove old keys for good. Refused as long as anything sealed with one of them is left."""
+    execute(_retired(key_ids, at_once=now))
+    aside.print("Retired. Export the keys of processes that have only their role's anew.")
 
 
 @keys.command("export")
@@ -136,6 +139,24 @@ def export(
     else:
         KeyFile(to).replace(text)
         aside.print(f"The keys of {role.value} are in {to}.")
+
+
+@keys.command("wrap")
+def wrap(
+    *,
+    before: Annotated[
+        str,
+        typer.Option("--from", help="The key provider that wraps it now, as NAME:ARGUMENT."),
+    ] = "",
+) -> None:
+    """Bring the keyring from one key provider to the one of DISPENSER_KEY_PROVIDER, or out of any without.
+
+    Start the processes anew with the same setting: until then they go on with the keys that they have.
+    """
+    here = settings()
+    KeyringSource(here).take_over(KeyringSource(replace(here, key_provider=before)))
+    provider, _, _ = here.key_provider.partition(":")
+    aside.print(f"The keyring is wrapped by {provider}." if provider else "The keyring is not wrapped now.")
 
 
 def _published(held: Document, uses: Sequence[str], now: datetime, current_from: datetime) -> Document:
@@ -214,16 +235,23 @@ async def _left(at: World) -> list[tuple[SealedColumn, int]]:
     return [(column, rows) for column, rows in left.items() if rows]
 
 
-async def _retired(key_id: str, *, at_once: bool) -> None:
+async def _retired(key_ids: Sequence[str], *, at_once: bool) -> None:
     async with opened() as at:
-        record = next((one for one in _records(at) if one.id == key_id), None)
-        if record is None:
-            raise Refused(f"There is no key {key_id}: `dispenser keys status` shows those there are.")
-        found = (await references(at, [record])).get(key_id, ())
-        why_not = hindrances(record, found, utc_now(), at_once=at_once)
-    if why_not:
-        raise Refused("\n".join([f"The {record.use} key {key_id} stays.", *why_not]))
-    KeyringSource(settings()).change(lambda held: key_record.retired(held, key_id, utc_now()))
+        records = {one.id: one for one in _records(at)}
+        if unknown := [key_id for key_id in key_ids if key_id not in records]:
+            raise Refused(f"There is no key {unknown[0]}: `dispenser keys status` shows those there are.")
+        wanted = [records[key_id] for key_id in key_ids]
+        found, now = await references(at, wanted), utc_now()
+        why_not = {one: hindrances(one, found.get(one.id, ()), now, at_once=at_once) for one in wanted}
+    if any(why_not.values()):
+        raise Refused("\n".join(_refusal(one, said) for one, said in why_not.items() if said))
+    KeyringSource(settings()).change(
+        lambda held: reduce(lambda left, key_id: key_record.retired(left, key_id, now), key_ids, held)
+    )
+
+
+def _refusal(record: KeyRecord, said: Sequence[str]) -> str:
+    return "\n".join([f"The {record.use} key {record.id} stays, and with it all that were named:", *said])
 
 
 def _records(at: World) -> list[KeyRecord]:

@@ -17,6 +17,10 @@ from shared.keyring import Keyring
 from shared.settings import Settings
 
 FILE: Final = "keys.json"
+PARTIAL: Final = (
+    "DISPENSER_KEYS: this file holds a role's part of the keyring alone. "
+    "Run the command where the whole keyring is, and export the part anew."
+)
 UNCHANGEABLE: Final = (
     "DISPENSER_KEYS: this keyring is given as a text, so it cannot be changed from here. "
     "Run the command where the keyring's file lies."
@@ -52,33 +56,44 @@ class KeyringSource:
         return text
 
     def load(self, now: datetime) -> Keyring:
-        """The keyring, with the keys that are current now."""
+        """The keyring, with the keys that are current then."""
         return keyring.parse(self.unwrapped(self.text()), now)
 
     def document(self) -> Document:
         """The keyring's document."""
-        document: Document = json.loads(self._checked(self.unwrapped(self.text())))
+        text = self.unwrapped(self.text())
+        keyring.parse(text)
+        document: Document = json.loads(text)
         return document
 
     def create(self, now: datetime) -> bool:
         """Make a keyring, or the keys of uses that the one there has none of. True: something was made."""
-        if self.file is None:
+        if self.file is None or (self.file.path.exists() and "role" in self.document()):
             self.document()
             return False
         with self.file.locked():
-            if not self.file.path.exists():
-                self._write(keyring.generate(now))
-                return True
-            return self._completed(now)
+            document = self.document() if self.file.path.exists() else {"version": 1, "keys": []}
+            completed = _completed(document, now)
+            if completed != document:
+                self.file.replace(self.wrapped(json.dumps(completed)))
+            return completed != document
 
     def change(self, edit: Callable[[Document], Document]) -> Document:
         """Write what `edit` makes of the document, while nobody else does. Raises: ConfigurationError."""
-        if self.file is None:
-            raise ConfigurationError([UNCHANGEABLE])
-        with self.file.locked():
-            changed = edit(self.document())
-            self._write(changed)
+        file = self._changeable()
+        with file.locked():
+            document = self.document()
+            if "role" in document:
+                raise ConfigurationError([PARTIAL])
+            changed = edit(document)
+            file.replace(self.wrapped(json.dumps(changed)))
         return changed
+
+    def take_over(self, before: "KeyringSource") -> None:
+        """Write the keyring that another provider opens in this one's way. Raises: ConfigurationError."""
+        file = self._changeable()
+        with file.locked():
+            file.replace(self.wrapped(json.dumps(before.document())))
 
     def wrapped(self, text: str) -> str:
         """A keyring's text as it may lie about."""
@@ -96,21 +111,10 @@ class KeyringSource:
             raise ConfigurationError([_mismatch(by, self._provider_name)])
         return self._called(self._provider.unwrap, _wrapped_bytes(found)).decode()
 
-    def _completed(self, now: datetime) -> bool:
-        document = self.document()
-        missing = set(keyring.USES) - {entry["use"] for entry in document["keys"]}
-        made = [keyring.new_key(use, made=now, current_from=now) for use in sorted(missing)]
-        if made:
-            self._write({**document, "keys": [*document["keys"], *made]})
-        return bool(made)
-
-    def _write(self, document: Document) -> None:
-        if self.file is not None:
-            self.file.replace(self.wrapped(json.dumps(document)))
-
-    def _checked(self, text: str) -> str:
-        keyring.parse(text)
-        return text
+    def _changeable(self) -> KeyFile:
+        if self.file is None:
+            raise ConfigurationError([UNCHANGEABLE])
+        return self.file
 
     def _called(self, call: Callable[[bytes], bytes], content: bytes) -> bytes:
         try:
@@ -125,6 +129,12 @@ class KeyringSource:
 def _file(settings: Settings) -> KeyFile:
     _, _, path = settings.keys.partition(":")
     return KeyFile(Path(path).expanduser() if path else settings.home / FILE)
+
+
+def _completed(document: Document, now: datetime) -> Document:
+    held = {entry["use"] for entry in document["keys"]}
+    made = [keyring.new_key(use, made=now, current_from=now) for use in keyring.USES if use not in held]
+    return {**document, "keys": [*document["keys"], *made]}
 
 
 def _parsed(text: str) -> Document:

@@ -17,7 +17,8 @@ from services.keeper import PID_FILE
 from services.pool import FOLDER_VARIABLE
 from services.server import Address, free_port, wait_until
 
-from shared.keyring import for_role
+from dispenser.wiring.keyfile import KeyFile
+from shared.keyring import ROLES, for_role
 
 COMMAND = (sys.executable, "-P", "-m", "dispenser")
 #: What each process logs once it does its work.
@@ -163,7 +164,8 @@ class Installation:
 
     def role(self, name: str) -> dict[str, str]:
         """What one role's processes are given."""
-        return {**self._accounts(name), "DISPENSER_KEYS": self._keys(name)}
+        self.export_keys(name)
+        return {**self._accounts(name), "DISPENSER_KEYS": f"file:{self._keys_of(name)}"}
 
     def _accounts(self, role: str) -> dict[str, str]:
         return {
@@ -172,9 +174,14 @@ class Installation:
             "DISPENSER_DATABASE_URL": as_role(self.database, role),
         }
 
-    def _keys(self, role: str) -> str:
+    def export_keys(self, *roles: str) -> None:
+        """What `dispenser keys export --to` does, for these roles or for all."""
         document = json.loads((self.home / "vault" / "keys.json").read_text())
-        return json.dumps(for_role(document, role))
+        for role in roles or ROLES:
+            KeyFile(self._keys_of(role)).replace(json.dumps(for_role(document, role)))
+
+    def _keys_of(self, role: str) -> Path:
+        return self.home / "keys" / f"{role}.json"
 
     def declare(self, text: str, **secrets: str) -> None:
         """Set up, and apply a declared file."""

@@ -18,9 +18,11 @@ class WorkingAgents:
         self.outcomes: Counter[str] = Counter()
         self._tokens = 0
         self._progress = asyncio.Condition()
+        self._vaults: list[Vault] = []
 
     async def work(self, url: str, vault_token: str, service: str) -> None:
         async with Vault(url, vault_token) as vault:
+            self._vaults.append(vault)
             while True:
                 try:
                     await vault.token(service, deadline=DEADLINE_SECONDS)
@@ -37,6 +39,17 @@ class WorkingAgents:
         async with self._progress:
             wanted = self._tokens + tokens
             await self._progress.wait_for(lambda: self._tokens >= wanted)
+
+    async def renew(self) -> None:
+        """Have every agent renew its vault token, and return once all have."""
+        asking = [vault._holder._asking for vault in self._vaults]
+        before = {each: each._transport._credential for each in asking}
+        for each in asking:
+            each._renewal._schedule(0.0)
+        async with self._progress:
+            await self._progress.wait_for(
+                lambda: all(each._transport._credential is not held for each, held in before.items())
+            )
 
     async def _count(self) -> None:
         async with self._progress:

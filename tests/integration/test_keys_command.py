@@ -1,7 +1,9 @@
 """`dispenser keys`: what an operator sees of a rotation, from a new key to the end of the old one."""
 
 import asyncio
+import base64
 import json
+import os
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -259,3 +261,26 @@ def test_what_is_exported_to_a_file_is_its_owners_alone(vault: Vault, tmp_path: 
     assert vault.run("keys", "export", "--role", "serve", "--to", str(file)).exit_code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text()) == json.loads(vault.run("keys", "export", "--role", "serve").stdout)
+
+
+def test_a_keyring_is_wrapped_and_everything_goes_on(vault: Vault, tmp_path: Path) -> None:
+    (tmp_path / "wrapping.key").write_text(base64.b64encode(os.urandom(32)).decode())
+    provider = {"DISPENSER_KEY_PROVIDER": f"file:{tmp_path / 'wrapping.key'}"}
+    held = vault.ids("cache")
+    assert vault.run("keys", "wrap", **provider).exit_code == 0
+    assert held[0] not in vault.file.read_text()
+    assert "dispenser keys wrap" in vault.refused("keys", "status", error=ConfigurationError)
+    exported = vault.run("keys", "export", "--role", "serve", **provider).stdout
+    assert json.loads(exported)["wrapped_by"] == "file"
+    assert vault.run("keys", "rotate", "cache", **provider).exit_code == 0
+    assert vault.run("keys", "wrap", "--from", provider["DISPENSER_KEY_PROVIDER"]).exit_code == 0
+    assert len(vault.ids("cache")) == 2
+
+
+def test_several_keys_are_retired_together_or_not_at_all(rotated: Vault) -> None:
+    old = [rotated.ids(use)[0] for use in ("audit", "grant")]
+    assert f"The grant key {old[1]} stays" in rotated.refused("keys", "retire", *old)
+    assert rotated.states("audit") == rotated.states("grant") == ["decrypt-only", "current"]
+    assert rotated.run("keys", "rewrap").exit_code == 0
+    assert rotated.run("keys", "retire", *old).exit_code == 0
+    assert rotated.states("audit") == rotated.states("grant") == ["retired", "current"]

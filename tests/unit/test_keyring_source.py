@@ -42,6 +42,10 @@ def ids(found: KeyringSource) -> set[str]:
     return {entry["id"] for entry in found.document()["keys"]}
 
 
+def held(found: KeyringSource) -> keyring.Keyring:
+    return keyring.parse(json.dumps(found.document()), NOW)
+
+
 def refused(make: object, *, with_error: type[VaultError]) -> str:
     """The refusal's words, which hold no part of any key."""
     with pytest.raises(with_error) as refusal:
@@ -55,7 +59,7 @@ def refused(make: object, *, with_error: type[VaultError]) -> str:
 def test_a_new_keyring_is_its_owners_alone(tmp_path):
     assert source(tmp_path).create(NOW)
     assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
-    assert source(tmp_path).load(NOW).primary.keys() == set(keyring.USES)
+    assert held(source(tmp_path)).primary.keys() == set(keyring.USES)
 
 
 def test_a_keyring_that_is_there_is_kept(tmp_path):
@@ -70,7 +74,7 @@ def test_a_use_that_an_older_keyring_has_no_key_of_is_given_one(tmp_path):
     older = {**document, "keys": [entry for entry in document["keys"] if entry["use"] != "transport"]}
     (tmp_path / "keys.json").write_text(json.dumps(older))
     assert source(tmp_path).create(NOW)
-    assert source(tmp_path).load(NOW).primary.keys() == set(keyring.USES)
+    assert held(source(tmp_path)).primary.keys() == set(keyring.USES)
     assert {entry["id"] for entry in older["keys"]} < ids(source(tmp_path))
 
 
@@ -79,7 +83,7 @@ def test_the_keyring_is_found_where_the_settings_say(tmp_path, monkeypatch):
     monkeypatch.setenv("ROLE_KEYS", TEXT)
     expected = keyring.parse(TEXT).primary
     for keys in (f"file:{tmp_path / 'elsewhere.json'}", "env:ROLE_KEYS", TEXT):
-        assert source(tmp_path, keys).load(NOW).primary == expected
+        assert held(source(tmp_path, keys)).primary == expected
 
 
 @pytest.mark.parametrize("keys", ["", "file:/nowhere/keys.json", "env:NOT_SET"])
@@ -166,3 +170,32 @@ def test_a_damaged_wrapping_is_told_from_a_wrong_key(tmp_path, damage):
     file = tmp_path / "keys.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | damage))
     assert "backup" in refused(wrapped.document, with_error=ConfigurationError)
+
+
+@pytest.mark.parametrize("providers", [("", "acme-kms:k"), ("acme-kms:k", ""), ("acme-kms:k", "acme-kms:l")])
+def test_a_keyring_is_brought_from_one_provider_to_another(tmp_path, providers):
+    before, after = (source(tmp_path, key_provider=provider) for provider in providers)
+    before.create(NOW)
+    known = ids(before)
+    after.take_over(before)
+    assert ids(after) == known
+    with pytest.raises(VaultError):
+        before.document()
+
+
+def test_a_keyring_that_does_not_open_is_not_taken_over(tmp_path):
+    source(tmp_path, key_provider="acme-kms:k").create(NOW)
+    lying = (tmp_path / "keys.json").read_text()
+    with pytest.raises(KeyProviderFailed):
+        source(tmp_path).take_over(source(tmp_path, key_provider="acme-kms:other"))
+    assert (tmp_path / "keys.json").read_text() == lying
+
+
+def test_a_roles_part_is_neither_changed_nor_completed(tmp_path):
+    part = tmp_path / "serve.json"
+    part.write_text(json.dumps(keyring.for_role(json.loads(TEXT), "serve")))
+    before = part.read_text()
+    assert not source(tmp_path, f"file:{part}").create(NOW)
+    part_source = source(tmp_path, f"file:{part}")
+    assert "whole keyring" in refused(lambda: part_source.change(dict), with_error=ConfigurationError)
+    assert part.read_text() == before

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from shared.destination import Network, private_network
 from shared.errors import ConfigurationError
+from shared.tls import vouched
 
 MEMORY_URL = "memory://"
 DEFAULT_PUBLIC_URL = "http://127.0.0.1:8250"
@@ -40,6 +41,8 @@ class Settings:
     broker_url: str = field(default=MEMORY_URL, repr=False)
     cache_url: str = field(default=MEMORY_URL, repr=False)
     database_url: str = field(default="", repr=False)
+    #: Who vouches for RabbitMQ, Redis and PostgreSQL, in PEM. Empty: whom this machine trusts.
+    ca_file: str = ""
     #: Where agents' owners reach the gateway, for connect addresses in replies.
     public_url: str = field(default=DEFAULT_PUBLIC_URL, repr=False)
     #: The vault's name: audience and issuer of vault tokens.
@@ -78,6 +81,7 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
         broker_url=environment.get("DISPENSER_BROKER_URL") or MEMORY_URL,
         cache_url=environment.get("DISPENSER_CACHE_URL") or MEMORY_URL,
         database_url=environment.get("DISPENSER_DATABASE_URL") or f"sqlite:///{home / 'dispenser.db'}",
+        ca_file=environment.get("DISPENSER_CA_FILE", "").strip(),
         public_url=(environment.get("DISPENSER_PUBLIC_URL") or DEFAULT_PUBLIC_URL).rstrip("/"),
         vault_name=environment.get("DISPENSER_VAULT_NAME") or DEFAULT_VAULT_NAME,
         log_level=(environment.get("DISPENSER_LOG_LEVEL") or DEFAULT_LOG_LEVEL).lower(),
@@ -92,7 +96,12 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
     mistakes += _mistakes(settings)
     if mistakes:
         raise ConfigurationError(mistakes)
-    return settings
+    return replace(
+        settings,
+        broker_url=vouched(settings.broker_url, settings.ca_file),
+        cache_url=vouched(settings.cache_url, settings.ca_file),
+        database_url=vouched(settings.database_url, settings.ca_file),
+    )
 
 
 def _mistakes(settings: Settings) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dispenser.wiring import authority
 from dispenser.wiring.process import run
 from dispenser.wiring.roles import refreshing
 from dispenser.wiring.world import World, world
@@ -21,7 +22,9 @@ BUS_PATIENCE_SECONDS = 10.0
 
 def settings() -> Settings:
     """The settings of this command. Raises: ConfigurationError."""
-    return shared_settings.from_environment(os.environ, default_home=Path.home() / ".dispenser")
+    here = shared_settings.from_environment(os.environ, default_home=Path.home() / ".dispenser")
+    authority.require(here.ca_file)
+    return here
 
 
 def execute(command: Coroutine[Any, Any, T]) -> T:

@@ -16,6 +16,7 @@ from aiormq.exceptions import ChannelAccessRefused, ConnectionNotAllowed
 from dispenser.client import amqp_link
 from dispenser.client.amqp_link import Link
 from dispenser.client.amqp_login import login
+from dispenser.client.certificate import mistrust
 from dispenser.client.credential import Credential
 from dispenser.client.door import Door
 from dispenser.client.driver_log import keep_frames_out_of_the_log
@@ -43,6 +44,7 @@ class AmqpTransport:
         self._url = door.url
         self._credential = door.credential
         self._key = door.key
+        self._authority = door.authority
         self._tasks = Tasks()
         self._link: asyncio.Future[Link]
         self._trouble: VaultError = VaultUnreachable("It has not answered yet.")
@@ -84,7 +86,9 @@ class AmqpTransport:
         """Seconds for which a link was up, when it is down again."""
         clock = asyncio.get_running_loop().time
         try:
-            link = await amqp_link.opened(login(self._url, self._credential), self._credential, self._key)
+            link = await amqp_link.opened(
+                login(self._url, self._credential), self._credential, self._key, self._authority
+            )
         except CONNECTION_EXCEPTIONS as error:
             self._failed(error)
             return 0.0
@@ -111,6 +115,8 @@ class AmqpTransport:
 
 
 def _trouble(error: BaseException) -> VaultError:
+    if (untrusted := mistrust(error)) is not None:
+        return untrusted
     if isinstance(error, _REFUSED):
         return Unauthenticated(
             "RabbitMQ refused the login. Check the user, the password and the virtual host in VAULT_URL,"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -223,10 +224,17 @@ def _fail(waiting: Sequence[_Waiting], error: VaultError) -> None:
             each.reply.exception()  # seen, even if its caller leaves in the same tick
 
 
-async def opened(login: Login, credential: Credential, key: Ed25519PrivateKey | None) -> Link:
+async def opened(
+    login: Login,
+    credential: Credential,
+    key: Ed25519PrivateKey | None,
+    authority: ssl.SSLContext | None,
+) -> Link:
     """A link ready to be asked. Raises: what aio_pika raises, TimeoutError."""
     async with asyncio.timeout(OPENING_SECONDS):
-        connection = await aio_pika.connect(login.url, client_properties={"connection_name": "agent"})
+        connection = await aio_pika.connect(
+            login.url, ssl_context=authority, client_properties={"connection_name": "agent"}
+        )
     link = Link(connection, login, credential, key)
     try:
         async with asyncio.timeout(OPENING_SECONDS):

@@ -10,6 +10,8 @@ from dispenser.client.credential import Credential
 from dispenser.client.errors import Misconfigured
 
 if TYPE_CHECKING:
+    import ssl
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _KINDS: Final[Mapping[str, Literal["amqp", "http"]]] = {
@@ -30,6 +32,8 @@ class Door:
     credential: Credential
     #: The key that the vault token is bound to, where it is.
     key: "Ed25519PrivateKey | None" = field(default=None, repr=False)
+    #: Who vouches for the vault's certificate. None: whom the machine trusts.
+    authority: "ssl.SSLContext | None" = None
 
 
 def configured(

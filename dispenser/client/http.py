@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from dispenser.client import dpop, http_reply
+from dispenser.client.certificate import mistrust
 from dispenser.client.credential import Credential
 from dispenser.client.door import Door
 from dispenser.client.errors import VaultError, VaultUnreachable
@@ -28,11 +29,15 @@ class HttpTransport:
         self._url = door.url
         self._credential = door.credential
         self._key = door.key
+        self._authority = door.authority
         self._http: httpx.AsyncClient
 
     async def open(self) -> None:
         self._http = httpx.AsyncClient(
-            base_url=self._url, timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS), follow_redirects=False
+            base_url=self._url,
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+            follow_redirects=False,
+            verify=self._authority or True,
         )
 
     async def close(self) -> None:
@@ -49,6 +54,8 @@ class HttpTransport:
         try:
             response = await self._http.send(request)
         except httpx.TransportError as error:
+            if (untrusted := mistrust(error)) is not None:
+                raise untrusted from error
             raise VaultUnreachable(
                 f"The vault cannot be reached ({type(error).__name__}). Check VAULT_URL and the gateway."
             ) from error

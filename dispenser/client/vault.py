@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +20,8 @@ from dispenser.client.transport import transport_for
 from dispenser.protocol import DEFAULT_DEADLINE_SECONDS, ChildCall, TokenCall
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -27,7 +30,8 @@ class Vault:
     """Hands out access tokens: `async with Vault() as vault: token = await vault.token("time-tracker")`.
 
     VAULT_URL and VAULT_AGENT_TOKEN say where and as whom, unless `url` and `token` do; VAULT_AGENT_KEY or
-    `key` is the file of the private key that the vault token is bound to, where it is. Calls for the same
+    `key` is the file of the private key that the vault token is bound to, where it is; VAULT_CA_FILE that of
+    the certificate authority that vouches for the vault, where the machine's own do not. Calls for the same
     token are joined, calls made in the same tick travel together, and tokens are held in memory while they
     have life left.
     """
@@ -36,7 +40,10 @@ class Vault:
         self, url: str | None = None, token: str | None = None, *, key: str | os.PathLike[str] | None = None
     ) -> None:
         """Raises: Misconfigured, naming everything that is missing or wrong."""
-        self._door = door.configured(url, token, os.environ, _key(key or os.environ.get("VAULT_AGENT_KEY")))
+        self._door = replace(
+            door.configured(url, token, os.environ, _key(key or os.environ.get("VAULT_AGENT_KEY"))),
+            authority=_authority(os.environ.get("VAULT_CA_FILE")),
+        )
         self._holder: Holder | None = None
         self._closing = AsyncExitStack()
 
@@ -147,6 +154,14 @@ def _key(file: str | os.PathLike[str] | None) -> "Ed25519PrivateKey | None":
     from dispenser.client import key_file  # noqa: PLC0415 - loads cryptography
 
     return key_file.read(file)
+
+
+def _authority(file: str | None) -> "ssl.SSLContext | None":
+    if not file:
+        return None
+    from dispenser.client import certificate  # noqa: PLC0415 - loads ssl
+
+    return certificate.authority(file)
 
 
 def _thumbprint(jwk: Mapping[str, str]) -> str:

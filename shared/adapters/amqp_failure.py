@@ -16,6 +16,7 @@ from aio_pika.exceptions import (
     PublishError,
 )
 
+from shared.adapters.certificate import mistrust
 from shared.adapters.refusal import queue_full, unroutable
 from shared.errors import BusUnavailable, VaultError
 from shared.ports import Outgoing
@@ -65,6 +66,8 @@ def publish_failure(error: BaseException, message: Outgoing) -> VaultError:
 
 def outage_reason(error: BaseException | None) -> str:
     """Why there is no connection, for a person to act on."""
+    if (untrusted := mistrust(error)) is not None:
+        return f"RabbitMQ is not believed: {untrusted}"
     if isinstance(error, ProbableAuthenticationError | AuthenticationError):
         return "RabbitMQ refused the user or the password: check DISPENSER_BROKER_URL"
     if isinstance(error, InvalidFrameError):

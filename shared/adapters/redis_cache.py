@@ -5,6 +5,7 @@ from typing import Any, Final
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
+from shared.adapters.certificate import mistrust
 from shared.adapters.gathering import Gathering
 from shared.adapters.redis_client import Client, client, close
 from shared.errors import CacheUnavailable
@@ -88,6 +89,8 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (RedisError, RedisClusterException, OSError) as error:
+        if (untrusted := mistrust(error)) is not None:
+            raise CacheUnavailable(f"The cache is not believed: {untrusted}.") from error
         raise CacheUnavailable(
             f"The cache did not answer ({type(error).__name__}). "
             "Check DISPENSER_CACHE_URL and that Redis is up."

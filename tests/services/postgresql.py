@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from services.authority import Certificate
 from services.container import Container
 from services.process import Process
 from services.server import START_SECONDS, Address, Server, ServerFailed, free_port, wait_until
@@ -29,15 +30,42 @@ def binary() -> str | None:
     return str(debian[-1]) if debian else shutil.which("postgres")
 
 
-def private(folder: Path) -> Server:
-    return PostgreSQLProcess(folder)
+def private(folder: Path, *, tls: Certificate | None = None) -> Server:
+    return PostgreSQLProcess(folder, tls=tls)
 
 
-def contained() -> Server:
+def contained(*, tls: Certificate | None = None) -> Server:
     port = free_port()
-    address = Address(url=f"postgresql://postgres@127.0.0.1:{port}/postgres")
     environment = {"POSTGRES_HOST_AUTH_METHOD": "trust"}
-    return Container(IMAGE, address, answers, ports={5432: port}, environment=environment)
+    files = {f"/{name}": text for name, text in _tls_files(tls).items()}
+    # The key has to be the server's own, whoever copied it in.
+    own = "install -o postgres -m 600 /server.key /server.crt /var/lib/postgresql/"
+    arguments = " ".join(_tls_arguments(Path("/var/lib/postgresql"), tls))
+    command = ["sh", "-c", f"{own} && exec docker-entrypoint.sh postgres {arguments}"] if tls else None
+    return Container(
+        IMAGE,
+        _address(port, tls),
+        answers,
+        ports={5432: port},
+        environment=environment,
+        command=command,
+        files=files,
+    )
+
+
+def _address(port: int, tls: Certificate | None) -> Address:
+    tls_url = f"postgresql://postgres@localhost:{port}/postgres" if tls else ""
+    return Address(url=f"postgresql://postgres@127.0.0.1:{port}/postgres", tls_url=tls_url)
+
+
+def _tls_files(tls: Certificate | None) -> dict[str, str]:
+    return {} if tls is None else {"server.crt": tls.certificate, "server.key": tls.key}
+
+
+def _tls_arguments(folder: Path, tls: Certificate | None) -> list[str]:
+    if tls is None:
+        return []
+    return ["-cssl=on", f"-cssl_cert_file={folder / 'server.crt'}", f"-cssl_key_file={folder / 'server.key'}"]
 
 
 class PostgreSQLProcess(Process):
@@ -46,14 +74,14 @@ class PostgreSQLProcess(Process):
     stop_signal = signal.SIGINT
     end_signal = signal.SIGQUIT  # SIGKILL would leave its System V shared memory behind
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: Certificate | None = None) -> None:
         super().__init__(folder)
         self.user = _ordinary_user()
-        self._port = free_port()
-        self.address = Address(url=f"postgresql://postgres@127.0.0.1:{self._port}/postgres")
+        self._port, self._tls = free_port(), tls
+        self.address = _address(self._port, tls)
 
     def command(self) -> list[str]:
-        settings = [f"-c{setting}" for setting in _SETTINGS]
+        settings = [f"-c{setting}" for setting in _SETTINGS] + _tls_arguments(self.folder, self._tls)
         return [_program("postgres"), "-D", str(self._data), "-h127.0.0.1", f"-p{self._port}", *settings]
 
     def ready(self) -> bool:
@@ -96,6 +124,19 @@ class PostgreSQLProcess(Process):
         )
         if done.returncode:
             raise ServerFailed(f"initdb failed: {done.stderr}")
+        if self._tls is not None:
+            self._keep_others_to_tls()
+
+    def _keep_others_to_tls(self) -> None:
+        """Everybody but the tests themselves comes with TLS and a password."""
+        for name, text in _tls_files(self._tls).items():
+            file = self.folder / name
+            file.touch(mode=0o600)
+            file.write_text(text)
+            if self.user is not None:
+                shutil.chown(file, self.user)
+        rules = "host all postgres all trust\nhostssl all all all scram-sha-256\n"
+        (self._data / "pg_hba.conf").write_text(rules)
 
 
 def answers(address: Address) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from services.authority import Certificate
 from services.container import Container
 from services.process import Process
 from services.server import Address, Server, ServerFailed, free_port, wait_until
@@ -33,25 +34,35 @@ def binary() -> str | None:
 
 
 def private(
-    folder: Path, *, plugins: Sequence[str] = (), conf: str = "", files: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    plugins: Sequence[str] = (),
+    conf: str = "",
+    files: Mapping[str, str] | None = None,
+    tls: Certificate | None = None,
 ) -> Server:
-    return RabbitMQProcess(folder, plugins=plugins, conf=conf, files=files)
+    return RabbitMQProcess(folder, plugins=plugins, conf=conf, files=files, tls=tls)
 
 
 def contained(
-    *, plugins: Sequence[str] = (), conf: str = "", files: Mapping[str, str] | None = None
+    *,
+    plugins: Sequence[str] = (),
+    conf: str = "",
+    files: Mapping[str, str] | None = None,
+    tls: Certificate | None = None,
 ) -> Server:
-    port, management_port = free_port(), free_port()
+    port, management_port, tls_port = free_port(), free_port(), free_port()
     files = {
         **(files or {}),
+        **_tls_files(tls),
         "/etc/rabbitmq/enabled_plugins": _enabled_plugins(plugins),
-        _CONTAINED_CONF: f"loopback_users = none\n{conf}\n",
+        _CONTAINED_CONF: f"loopback_users = none\n{_tls_conf('5671', tls)}{conf}\n",
     }
     return RabbitMQContainer(
         IMAGE,
-        _address(port, management_port),
+        _address(port, management_port, tls_port if tls else None),
         answers,
-        ports={5672: port, 15672: management_port},
+        ports={5672: port, 15672: management_port, 5671: tls_port},
         files=files,
     )
 
@@ -93,13 +104,15 @@ class RabbitMQProcess(Process):
         plugins: Sequence[str] = (),
         conf: str = "",
         files: Mapping[str, str] | None = None,
+        tls: Certificate | None = None,
     ) -> None:
         """`files`: by their paths on a machine of the broker's own, which lie in its folder here."""
         super().__init__(folder)
         self._port_mapper = _PortMapper(folder / "epmd")
         self._name = f"test-{uuid.uuid4().hex[:12]}@localhost"
         port, management_port, self._distribution_port = free_port(), free_port(), free_port()
-        self.address = _address(port, management_port)
+        tls_port = free_port() if tls else None
+        self.address = _address(port, management_port, tls_port)
         (folder / "enabled_plugins").write_text(_enabled_plugins(plugins))
         (folder / "rabbitmq-env.conf").touch()
         self._own_conf = (
@@ -109,8 +122,9 @@ class RabbitMQProcess(Process):
             f"disk_free_limit.absolute = 20MB\n"
             f"raft.wal_max_size_bytes = 16777216\n"
             f"log.console = true\nlog.file = false\nlog.console.level = warning\n"
+            f"{_tls_conf(f'127.0.0.1:{tls_port}', tls)}"
         )
-        self.give(files or {}, conf)
+        self.give({**(files or {}), **_tls_files(tls)}, conf)
 
     def command(self) -> list[str]:
         return [binary() or "rabbitmq-server"]
@@ -145,8 +159,7 @@ class RabbitMQProcess(Process):
             here = Path(self._here(path))
             here.parent.mkdir(parents=True, exist_ok=True)
             here.write_text(text)
-        lines = self._own_conf + "".join(self._here(line) for line in conf.splitlines(keepends=True))
-        (self.folder / "rabbitmq.conf").write_text(f"{lines}\n")
+        (self.folder / "rabbitmq.conf").write_text(self._here(f"{self._own_conf}{conf}\n"))
 
     def control(self, *arguments: str) -> str:
         """What `rabbitmqctl` says. Raises: ServerFailed."""
@@ -234,11 +247,28 @@ def _call(address: Address, method: str, path: str, body: dict[str, Any] | None)
     return response.json() if response.content else None
 
 
-def _address(port: int, management_port: int) -> Address:
+def _address(port: int, management_port: int, tls_port: int | None = None) -> Address:
     return Address(
         url=f"amqp://guest:guest@127.0.0.1:{port}/",
         management_url=f"http://guest:guest@127.0.0.1:{management_port}",
+        tls_url=f"amqps://guest:guest@localhost:{tls_port}/" if tls_port else "",
     )
+
+
+def _tls_files(tls: Certificate | None) -> dict[str, str]:
+    if tls is None:
+        return {}
+    texts = {"cacertfile": tls.authority, "certfile": tls.certificate, "keyfile": tls.key}
+    return {f"{_ETC}/{name}.pem": text for name, text in texts.items()}
+
+
+def _tls_conf(listener: str, tls: Certificate | None) -> str:
+    if tls is None:
+        return ""
+    options = "".join(
+        f"ssl_options.{name} = {_ETC}/{name}.pem\n" for name in ("cacertfile", "certfile", "keyfile")
+    )
+    return f"listeners.ssl.default = {listener}\n{options}"
 
 
 def _enabled_plugins(plugins: Sequence[str]) -> str:

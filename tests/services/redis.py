@@ -8,6 +8,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from services.accounts import redis_file
+from services.authority import Certificate
 from services.container import Container
 from services.process import Process
 from services.server import Address, Server, free_port
@@ -21,32 +22,56 @@ def binary() -> str | None:
     return shutil.which("redis-server")
 
 
-def private(folder: Path) -> Server:
-    return RedisProcess(folder)
+def private(folder: Path, *, tls: Certificate | None = None) -> Server:
+    return RedisProcess(folder, tls=tls)
 
 
-def contained() -> Server:
-    port = free_port()
-    address = Address(url=f"redis://127.0.0.1:{port}/0")
+def contained(*, tls: Certificate | None = None) -> Server:
+    port, tls_port = free_port(), free_port()
+    address = _address(port, tls_port if tls else None)
     command = ["redis-server", "--save", "", "--databases", str(_DATABASES), "--aclfile", "/users.acl"]
-    files = {"/users.acl": redis_file()}
-    return Container(IMAGE, address, answers, ports={6379: port}, command=command, files=files)
+    files = {"/users.acl": redis_file()} | {f"/{name}": text for name, text in _tls_files(tls).items()}
+    command += _tls_arguments(6380, Path("/"), tls)
+    ports = {6379: port, 6380: tls_port}
+    return Container(IMAGE, address, answers, ports=ports, command=command, files=files)
+
+
+def _address(port: int, tls_port: int | None) -> Address:
+    tls_url = f"rediss://localhost:{tls_port}/0" if tls_port else ""
+    return Address(url=f"redis://127.0.0.1:{port}/0", tls_url=tls_url)
+
+
+def _tls_files(tls: Certificate | None) -> dict[str, str]:
+    if tls is None:
+        return {}
+    return {"ca-cert.pem": tls.authority, "cert.pem": tls.certificate, "key.pem": tls.key}
+
+
+def _tls_arguments(port: int | None, folder: Path, tls: Certificate | None) -> list[str]:
+    arguments = [] if tls is None else ["--tls-port", str(port), "--tls-auth-clients", "no"]
+    for name in _tls_files(tls):
+        arguments += [f"--tls-{name.removesuffix('.pem')}-file", str(folder / name)]
+    return arguments
 
 
 class RedisProcess(Process):
     """A Redis that keeps nothing on disk: after a restart it is empty, as a lost cache is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: Certificate | None = None) -> None:
         super().__init__(folder)
-        self._port = free_port()
-        self.address = Address(url=f"redis://127.0.0.1:{self._port}/0")
+        self._port, self._tls = free_port(), tls
+        self._tls_port = free_port() if tls else None
+        self.address = _address(self._port, self._tls_port)
         (folder / "users.acl").write_text(redis_file())
+        for name, text in _tls_files(tls).items():
+            (folder / name).write_text(text)
 
     def command(self) -> list[str]:
-        program = binary() or "redis-server"
         network = ["--bind", "127.0.0.1", "--port", str(self._port)]
+        network += _tls_arguments(self._tls_port, self.folder, self._tls)
         users = ["--aclfile", str(self.folder / "users.acl")]
-        return [program, *network, *users, "--save", "", "--appendonly", "no", "--databases", str(_DATABASES)]
+        kept = ["--save", "", "--appendonly", "no", "--databases", str(_DATABASES)]
+        return [binary() or "redis-server", *network, *users, *kept]
 
     def ready(self) -> bool:
         return answers(self.address)

@@ -24,6 +24,8 @@ class Address:
     url: str
     #: RabbitMQ's HTTP API with its user and password; empty where there is none.
     management_url: str = ""
+    #: The same over TLS, by the name that its certificate has; empty where it was given none.
+    tls_url: str = ""
 
 
 class Server(ABC):
@@ -38,6 +40,10 @@ class Server(ABC):
     @property
     def management_url(self) -> str:
         return self.address.management_url
+
+    @property
+    def tls_url(self) -> str:
+        return self.address.tls_url
 
     @abstractmethod
     def start(self) -> None:

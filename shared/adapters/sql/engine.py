@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from shared.adapters.certificate import libpq_mistrust
 from shared.adapters.sql.sqlite_file import make_durable, open_file
 from shared.errors import ConfigurationError, StoreNotMigrated, StoreUnavailable, VaultError
 
@@ -170,6 +171,8 @@ def translated_errors() -> Iterator[None]:
 def _meaning(error: DBAPIError | PoolTimeout) -> VaultError:
     if isinstance(error, DBAPIError) and _tables_missing(error):
         return StoreNotMigrated("The database has no tables, or older ones: run `dispenser init`.")
+    if isinstance(error, OperationalError) and (untrusted := libpq_mistrust(str(error.orig))) is not None:
+        return StoreUnavailable(f"The database is not believed: {untrusted}.")
     if isinstance(error, PoolTimeout | OperationalError | InterfaceError | InternalError):
         return StoreUnavailable(
             f"The database did not answer ({type(error).__name__}): "

@@ -1,10 +1,11 @@
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
 
-from shared.errors import VaultError
+from shared.errors import StoreUnavailable, VaultError
 from shared.messages import LifecycleEvent
 from shared.ports import Bus, OutboxStore, Outgoing
 from shared.topology import EVENTS_EXCHANGE
@@ -25,6 +26,14 @@ class Announcements:
         StoreUnavailable; they stay in the outbox then."""
         await asyncio.gather(*(self._bus.publish(outgoing(event)) for event in events))
         await self._outbox.sent([event.id for event in events])
+
+    async def tell(self, events: Sequence[LifecycleEvent], now: datetime) -> None:
+        """Publish events that are in no transaction: through the outbox, or at once where it fails."""
+        try:
+            await self._outbox.put(events, now)
+        except StoreUnavailable as error:
+            log.warning("Lifecycle events do not get into the outbox", count=len(events), code=error.code)
+        await self.attempt(events)
 
     async def attempt(self, events: Sequence[LifecycleEvent]) -> None:
         """Publish them, or leave them to the janitor."""

@@ -48,7 +48,7 @@ class Incidents:
         name, now = registration.provider.name, self._clock()
         log.info("A provider accepts our client again", provider=name)
         await self._mark(name, now)
-        await self._announcements.attempt([_event(registration, now, state="over")])
+        await self._announcements.tell([_event(registration, now, state="over")], now)
 
     async def rate_limited(self, registration: Registration, retry_after_seconds: float | None) -> None:
         """Leave the provider alone, whoever's token it is about."""
@@ -71,7 +71,7 @@ class Incidents:
     async def _tell(self, registration: Registration, code: str, now: datetime) -> None:
         provider = registration.provider.name
         log.critical("A provider refuses our client: check its id and secret", provider=provider, code=code)
-        await self._announcements.attempt([_event(registration, now, state="open", error=code)])
+        await self._announcements.tell([_event(registration, now, state="open", error=code)], now)
         await self._audit.record(
             "provider.client_refused", code, service=registration.service.name, reason=provider
         )

@@ -25,6 +25,7 @@ class Replay:
 
         Raises: StoreUnavailable, SpoolUnavailable.
         """
+        await self._bench.endpoint.sweep()
         await self.spooled()
         # Those that wait for the database or a key are not lost: the next replay has them.
         waiting = {found.entry.id for found in await self._endpoint.left_behind()}

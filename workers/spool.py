@@ -94,6 +94,11 @@ class Spool:
         self._unwritten.pop(entry_id, None)
         await self._on_disk(self._delete, entry_id)
 
+    async def sweep(self) -> int:
+        """Remove the room that a process took and died before it said what for: nothing was sent. Returns how
+        much there was. To be called before this process takes any. Raises: SpoolUnavailable."""
+        return await self._on_disk(self._sweep)
+
     async def pending(self) -> list[Pending]:
         """What has not come to its end, in this process or one before it. Raises: SpoolUnavailable."""
         return await self._on_disk(self._pending)
@@ -135,6 +140,12 @@ class Spool:
         # Not synced: an entry that comes back after a power cut is recognized as done.
         self._path(entry_id).unlink(missing_ok=True)
 
+    def _sweep(self) -> int:
+        blank = [path for path in self._paths() if not any(path.read_bytes())]
+        for path in blank:
+            path.unlink(missing_ok=True)
+        return len(blank)
+
     def _pending(self) -> list[Pending]:
         if not self._folder.exists():
             return []
@@ -142,6 +153,7 @@ class Spool:
         return list({**on_disk, **self._unwritten}.values())
 
     def _paths(self) -> list[Path]:
+        """Of all entries; none where the folder is not there yet."""
         return sorted(self._folder.glob(f"*{_SUFFIX}"))
 
     def _path(self, entry_id: str) -> Path:

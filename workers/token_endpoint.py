@@ -53,6 +53,11 @@ class TokenEndpoint:
         await self._keep(entry, answer)
         return answer
 
+    async def sweep(self) -> None:
+        """Give back the room of requests that were never sent. Raises: SpoolUnavailable."""
+        if swept := await self._spool.sweep():
+            log.info("Room in the spool is given back: nothing was sent", files=swept)
+
     async def left_behind(self) -> list[Pending]:
         """Entries that nobody in this process has in hand. Raises: SpoolUnavailable."""
         left = [found for found in await self._spool.pending() if found.entry.id not in self._in_hand]

@@ -30,6 +30,14 @@ async def test_events_just_written_are_left_to_their_writer(store: Store) -> Non
     assert await store.outbox.pending(10, written_before=NOW) == []
 
 
+async def test_an_event_without_a_cause_in_the_database_waits_like_any_other(store: Store) -> None:
+    event = an_event()
+    for _ in range(2):
+        await store.outbox.put([event], NOW)
+
+    assert await written_events(store) == [event]
+
+
 async def test_an_event_written_twice_waits_once(store: Store) -> None:
     event = an_event()
     claim = await claimed(store, await granted(store))

@@ -16,9 +16,12 @@ from dispenser.protocol import Code, RejectedCall, Reply, TokenCall
 from dispenser.revocation_view import RevocationView
 from dispenser.testing import Emulator
 from dispenser.testing.faults import InvalidClient, RateLimited
+from shared.errors import BusUnavailable
 from shared.model import Grant, GrantState, Owner, ProviderSecrets
-from shared.ports import Declared
+from shared.ports import Declared, Outgoing
 from shared.secret import Secret
+from shared.topology import EVENTS_EXCHANGE
+from workers.janitor import OUTBOX_AGE_SECONDS, Janitor
 
 BOB = Owner("bob")
 #: The least that an agent waits for a refresh that does not come.
@@ -89,6 +92,29 @@ async def test_a_refused_client_is_told_once_however_many_grants_and_refreshers_
     ]
     assert connected.events == ["provider.incident"]
     assert (await connected.actions()).count("provider.client_refused") == 1
+
+
+async def test_an_incident_that_the_bus_did_not_take_is_told_of_later(
+    connected: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    published = connected.bus.publish
+
+    async def without_events(message: Outgoing) -> None:
+        if message.exchange == EVENTS_EXCHANGE:
+            raise BusUnavailable("Made to fail.")
+        await published(message)
+
+    connected.emulator.faults.next(InvalidClient())
+    with monkeypatch.context() as broken:
+        broken.setattr(connected.bus, "publish", without_events)
+        await connected.ask(1)
+    assert connected.events == []
+    connected.clock.advance(OUTBOX_AGE_SECONDS + 1)
+    janitor = Janitor(
+        store=connected.store, bus=connected.bus, cache=connected.cache, clock=connected.clock, name="janitor"
+    )
+    await janitor.empty_outbox()
+    assert connected.events == ["provider.incident"]
 
 
 async def test_the_end_of_an_incident_is_told_too(connected: Vault):

@@ -8,11 +8,12 @@ from integration.refreshing import Vault
 
 from dispenser.testing import Behaviour, Emulator
 from dispenser.testing.faults import Hang
+from shared.adapters.memory_bus import MemoryBus
 from shared.cache_keys import TOMBSTONE, epoch_key, epoch_moment, token_key
 from shared.errors import BusUnavailable
 from shared.model import Grant, GrantState, Revocation, RevocationKind, Rotation
-from shared.ports import Claim, Outgoing
-from shared.topology import DEAD_QUEUE, REFRESH_EXCHANGE, URGENT_KEY
+from shared.ports import Claim, Delivery, Outgoing, Settlement
+from shared.topology import DEAD_QUEUE, DELIVERY_LIMIT, DUE_QUEUE, REFRESH_EXCHANGE, URGENT_KEY
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
 from workers.decision import LEASE_SECONDS
@@ -263,3 +264,41 @@ async def test_a_message_that_does_not_parse_is_told_of_and_buried(vault: Vault)
     await asyncio.wait([running])
     assert [record.action for record in records] == ["refresh.dead_lettered"]
     assert vault.waiting() == {}
+
+
+async def test_an_announcement_that_died_with_every_refresher_that_had_it_is_made_again(vault: Vault):
+    """A broker gives a message up after so many deliveries, whoever is to blame: SQL knows what is due."""
+    await vault.declare()
+    refresher = await vault.refresher()
+    await vault.connect()
+    await vault.bus.drain()
+    await refresher.drain()
+    vault.clock.advance(0.8 * HOUR)
+    vault.bus = MemoryBus(vault.bus.broker)
+    await vault.bus.start()
+    assert await scheduler(vault).announce() == 1
+    for _ in range(DELIVERY_LIMIT + 1):
+        await killed_with_what_is_due_in_hand(vault)
+    assert vault.waiting() == {DEAD_QUEUE: 1}
+
+    await vault.refresher()
+    await vault.settled()
+    assert (await vault.grant()).generation == 1
+    vault.clock.advance(ANNOUNCED_SECONDS + 1)
+    assert await scheduler(vault).announce() == 1
+    await vault.settled()
+    assert (await vault.grant()).generation == 2
+
+
+async def killed_with_what_is_due_in_hand(vault: Vault) -> None:
+    taken = asyncio.Event()
+
+    async def keep(_: Delivery) -> Settlement:
+        taken.set()
+        return await asyncio.Future()
+
+    bus = MemoryBus(vault.bus.broker)
+    await bus.start()
+    await bus.consume(DUE_QUEUE, keep, prefetch=10)
+    await taken.wait()
+    await bus.close()

@@ -447,6 +447,9 @@ class MemoryOutbox:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
+    async def put(self, events: Sequence[LifecycleEvent], now: datetime) -> None:
+        self._tables.put_events(events, now)
+
     async def pending(self, limit: int, *, written_before: datetime) -> list[LifecycleEvent]:
         waiting = [event for event, written in self._tables.outbox.values() if written < written_before]
         return waiting[:limit]

@@ -124,6 +124,31 @@ async def test_an_answer_that_the_disk_refuses_is_kept_in_memory(
     assert await spool.pending() == []
 
 
+@pytest.mark.parametrize("size", [0, RESERVED_BYTES])
+async def test_room_that_was_taken_for_nothing_is_given_back(spool: Spool, tmp_path: Path, size: int):
+    """Its process died before it had written what the room was for."""
+    await spool.reserve(ENTRY)
+    await spool.write(ENTRY, ANSWER)
+    (tmp_path / "spool" / "blank.spool").write_bytes(bytes(size))
+    assert await spool.sweep() == 1
+    assert await spool.pending() == [Pending(entry=ENTRY, sealed=ANSWER)]
+    assert list((tmp_path / "spool").glob("*.spool")) == [file_of(tmp_path)]
+
+
+async def test_a_header_that_does_not_read_is_kept_for_people(spool: Spool, tmp_path: Path):
+    await spool.reserve(ENTRY)
+    await spool.write(ENTRY, ANSWER)
+    flipped = bytearray(file_of(tmp_path).read_bytes())
+    flipped[60] ^= 0x40
+    file_of(tmp_path).write_bytes(flipped)
+    assert await spool.sweep() == 0
+    assert file_of(tmp_path).exists()
+
+
+async def test_there_is_nothing_to_give_back_in_a_folder_that_is_not_there(spool: Spool):
+    assert await spool.sweep() == 0
+
+
 def test_an_answer_does_not_show_in_a_repr():
     assert "secret" not in repr(Pending(entry=ENTRY, sealed=b"secret"))
 

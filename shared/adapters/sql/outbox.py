@@ -16,6 +16,11 @@ class SqlOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def put(self, events: Sequence[LifecycleEvent], now: datetime) -> None:
+        """Keep events whose cause is not in SQL until the bus has them."""
+        async with self._database.writing() as connection:
+            await put_events(self._database, connection, events, now)
+
     async def pending(self, limit: int, *, written_before: datetime) -> list[LifecycleEvent]:
         """Events not yet sent, in the order of writing."""
         query = select(outbox).where(outbox.c.written_at < written_before)

@@ -34,8 +34,8 @@ def test_a_letter_more_makes_another_place(place: Place, part: str) -> None:
         ("amqp://host/a%20b", "a b"),
     ],
 )
-def test_a_virtual_host_is_named_as_the_driver_names_it(url: str, vhost: str) -> None:
-    assert vhost_of(url) == vhost == Connection(url).vhost
+async def test_a_virtual_host_is_named_as_the_driver_names_it(url: str, vhost: str) -> None:
+    assert vhost_of(url) == vhost == Connection(url).vhost  # the driver wants a loop for it
 
 
 def test_a_bus_in_memory_has_a_virtual_host_too() -> None:

@@ -1,6 +1,8 @@
 """Where the provider sends an owner back to `dispenser connect`: one local address, for one answer."""
 
 import asyncio
+import base64
+import hashlib
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -16,13 +18,22 @@ READ_SECONDS: Final = 10.0
 HTTP_PORT: Final = 80
 _RECEIVED: Final = "Received. You may close this window and go back to the terminal."
 _UNKNOWN: Final = "This address only takes the answer of a consent that is under way."
+_STYLE: Final = (
+    "body { margin: 0; min-height: 100vh; display: grid; place-items: center; "
+    "font: 1rem/1.55 system-ui, sans-serif; } p { max-width: 30rem; padding: 2rem; }"
+)
 _PAGE: Final = (
     '<!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
-    "<title>Token dispenser</title><p>{sentence}</p>"
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    f"<title>Token dispenser</title><style>{_STYLE.replace('{', '{{').replace('}', '}}')}</style>"
+    "<p>{sentence}</p>"
 )
+_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEADERS: Final = (
     "Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n"
-    "Content-Security-Policy: default-src 'none'\r\nConnection: close\r\n"
+    f"Content-Security-Policy: default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'\r\n"
+    "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nConnection: close\r\n"
 )
 _Receiver = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -24,6 +24,8 @@ from shared.envelope import seal_verifier
 from shared.model import SHARED_OWNER, GrantKind, Owner, Provider, Service, ServiceName
 from shared.ports import Consent
 
+#: What a browser says of a request that one of our own pages makes (https://www.w3.org/TR/fetch-metadata/).
+OUR_PAGE: Final = "same-origin"
 #: Seconds from "Continue" to the callback.
 CONSENT_SECONDS: Final = 600
 #: Seconds that the page stays good where an admin opened it without a ticket.
@@ -68,6 +70,9 @@ async def show(
 )
 async def begin(service: ServiceName, request: Request, door: TheDoor) -> RedirectResponse:
     """Send the owner to the provider. Only our own page leads here: other sites bring no cookie along."""
+    if request.headers.get("sec-fetch-site", OUR_PAGE) != OUR_PAGE:
+        # A neighbouring subdomain would bring the cookie along: SameSite knows no origins.
+        raise Refused(of_code(Code.DENIED, "Another site sent you here. Open the link that you were given."))
     fields = await _fields(request)
     owner, cookie = Owner(fields.get("owner", "")), browser.known(door, request)
     _check_ticket(door, service, owner, fields.get("ticket", ""))

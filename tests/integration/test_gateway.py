@@ -388,6 +388,50 @@ async def test_continue_leads_on_only_from_the_page_that_was_shown(gateway: Gate
     assert (await gateway.http.post(parts.path, data=form)).status_code == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+async def test_another_sites_form_leads_nowhere(gateway: Gateway, site: str) -> None:
+    """Not even a neighbouring subdomain's, whose requests bring the cookie along."""
+    path = gateway.connect_path()
+    await gateway.http.get(path)
+    form = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+    refused = await gateway.http.post(urlsplit(path).path, data=form, headers={"Sec-Fetch-Site": site})
+    assert refused.status_code == 403
+    assert await begun(gateway, **{"Sec-Fetch-Site": "same-origin"})
+
+
+async def test_nothing_that_a_browser_sends_leads_the_owner_elsewhere(gateway: Gateway) -> None:
+    """No open redirector (RFC 9700 §4.11.1): whatever is asked for, it leads to the declared provider."""
+    path = gateway.connect_path()
+    await gateway.http.get(path)
+    form = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+    evil = dict.fromkeys(("redirect_uri", "next", "url", "return_to", "state"), "https://evil.example")
+    response = await gateway.http.post(urlsplit(path).path, params=evil, data=form | evil)
+    assert response.headers["location"].startswith(gateway.provider.authorization_url)
+    assert "evil.example" not in response.headers["location"]
+    callback = (await returned(gateway)).copy_merge_params({**evil, "state": "another"})
+    refused = await gateway.http.get(callback)
+    assert "location" not in refused.headers
+    assert "evil.example" not in refused.text
+
+
+@pytest.mark.parametrize("path", ["", "&ticket=x"])
+async def test_every_page_is_kept_nowhere_framed_nowhere_and_tells_no_other_site_its_address(
+    gateway: Gateway, path: str
+) -> None:
+    for page in (
+        await gateway.http.get(gateway.connect_path() + path),
+        await gateway.http.get("/v1/oauth/callback?state=x&code=y"),
+        await gateway.http.get("/v1/connect/nothing?owner=ada"),
+        await gateway.http.request("TRACE", "/v1/oauth/callback"),
+    ):
+        assert page.headers["cache-control"] == "no-store"
+        assert page.headers["referrer-policy"] == "no-referrer"
+        assert page.headers["x-frame-options"] == "DENY"
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+        assert "script-src" not in page.headers["content-security-policy"]
+
+
 async def test_the_page_says_who_connects_what_and_where_and_runs_nothing(gateway: Gateway) -> None:
     page = await gateway.http.get(gateway.connect_path(owner='<script>alert("ada")</script>'))
     for told in ("time-tracker", "tasks:write", urlsplit(gateway.provider.issuer).netloc, "&lt;script&gt;"):

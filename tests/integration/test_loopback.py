@@ -1,6 +1,9 @@
 """`dispenser connect` listens at one local address, for the answer to one consent."""
 
 import asyncio
+import base64
+import hashlib
+import re
 import socket
 from contextlib import suppress
 
@@ -30,6 +33,17 @@ async def test_the_answer_arrives_and_the_owner_may_go(redirect_uri: str) -> Non
     assert (page.status_code, "close this window" in page.text) == (200, True)
     assert page.headers["cache-control"] == "no-store"
     assert "c d" not in page.text
+
+
+async def test_its_page_is_framed_nowhere_and_runs_nothing(redirect_uri: str) -> None:
+    async with listening(redirect_uri, STATE):
+        page = await get(redirect_uri)
+    [style] = re.findall(r"<style>(.*)</style>", page.text)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; ")
+    assert "frame-ancestors 'none'" in policy
+    assert (page.headers["x-frame-options"], page.headers["referrer-policy"]) == ("DENY", "no-referrer")
 
 
 @pytest.mark.parametrize(

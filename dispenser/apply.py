@@ -49,4 +49,5 @@ def _sealed(
         services=declarations.services,
         agents=declarations.agents,
         policies=declarations.policies,
+        issuers=declarations.issuers,
     )

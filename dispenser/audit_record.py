@@ -62,6 +62,25 @@ def of_delegation(
     )
 
 
+def of_exchange(
+    identity: Identity | None, reply: Reply, *, about: str, request_id: str, at: datetime
+) -> AuditRecord:
+    """The record of a workload's own token that was exchanged for a vault token, or was not."""
+    return AuditRecord(
+        writer="",
+        sequence=0,
+        at=at,
+        action="vault_token.exchanged",
+        outcome=reply.code.value,
+        agent=identity.agent if identity else "",
+        session=identity.session if identity else "",
+        owner=identity.owner if identity else "",
+        request_id=request_id,
+        door="http",
+        reason=f"{about} {reply.reason}".strip(),
+    )
+
+
 def of_refusal(
     reason: str,
     *,

@@ -1,16 +1,18 @@
-"""The files people write: providers, services, agents and policies, read whole or refused whole."""
+"""The files people write: providers, services, agents, policies and issuers, read whole or refused whole."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from dispenser.declared_document import Document, Mistake, Path, read
 from dispenser.declared_names import entries, name_mistakes
-from dispenser.declared_rules import default_client_auth, policy_findings, provider_findings
+from dispenser.declared_rules import default_client_auth, issuer_findings, policy_findings, provider_findings
 from dispenser.declared_schema import (
     Written,
+    WrittenClaim,
     WrittenFile,
+    WrittenIssuer,
     WrittenPolicy,
     WrittenProvider,
     WrittenReference,
@@ -21,6 +23,11 @@ from shared.model import (
     Agent,
     AgentName,
     AnswerPath,
+    FromClaim,
+    Issuer,
+    IssuerName,
+    IssuerRule,
+    Owner,
     Policy,
     Provider,
     ProviderName,
@@ -28,6 +35,8 @@ from shared.model import (
     Service,
     ServiceName,
 )
+
+Name = TypeVar("Name", bound=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,7 @@ class Declarations:
     services: tuple[Service, ...] = ()
     agents: tuple[Agent, ...] = ()
     policies: tuple[Policy, ...] = ()
+    issuers: tuple[Issuer, ...] = ()
     #: Only of providers that have any.
     secrets: Mapping[ProviderName, SecretReferences] = field(default_factory=dict)
 
@@ -95,9 +105,16 @@ def _as_written(document: Document, path: Path) -> Path:
     return path if len(missing) == 1 and isinstance(missing[0], str) and missing[0] != "[key]" else written
 
 
+_RULES: Final = {
+    "providers": provider_findings,
+    "policies": policy_findings,
+    "issuers": issuer_findings,
+}
+
+
 def _rule_findings(document: Document) -> Iterator[tuple[Path, str]]:
     for path, entry in entries(document):
-        rules = {"providers": provider_findings, "policies": policy_findings}.get(str(path[0]))
+        rules = _RULES.get(str(path[0]))
         if rules is not None and isinstance(entry, dict):
             yield from (((*path, *inner), sentence) for inner, sentence in rules(entry))
 
@@ -112,6 +129,7 @@ def _joined(parts: Sequence[Declarations]) -> Declarations:
         services=tuple(service for part in parts for service in part.services),
         agents=tuple(agent for part in parts for agent in part.agents),
         policies=tuple(policy for part in parts for policy in part.policies),
+        issuers=tuple(issuer for part in parts for issuer in part.issuers),
         secrets={name: references for part in parts for name, references in part.secrets.items()},
     )
 
@@ -129,6 +147,7 @@ def _part(document: Document, file: WrittenFile) -> Declarations:
         ),
         agents=tuple(Agent(name=AgentName(name), **_given(written)) for name, written in file.agents.items()),
         policies=tuple(_policy(written) for written in file.policies),
+        issuers=tuple(_issuer(name, written) for name, written in file.issuers.items()),
         secrets=secrets,
     )
 
@@ -149,6 +168,18 @@ def _policy(written: WrittenPolicy) -> Policy:
     given = _given(written)
     instants = {name: value.astimezone(UTC) for name, value in given.items() if isinstance(value, datetime)}
     return Policy(**(given | instants))
+
+
+def _issuer(name: str, written: WrittenIssuer) -> Issuer:
+    rules = tuple(
+        IssuerRule(claims=rule.claims, agent=_named(AgentName, rule.agent), owner=_named(Owner, rule.owner))
+        for rule in written.rules
+    )
+    return Issuer(name=IssuerName(name), rules=rules, **_given(written, left_out=("rules",)))
+
+
+def _named(kind: Callable[[str], Name], written: str | WrittenClaim) -> Name | FromClaim:
+    return FromClaim(claim=written.claim) if isinstance(written, WrittenClaim) else kind(written)
 
 
 def _references(document: Document, name: str, written: WrittenProvider) -> SecretReferences:

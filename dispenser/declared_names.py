@@ -6,7 +6,7 @@ from typing import Any
 from dispenser.declared_document import Document, Mistake, Path
 from dispenser.declared_schema import did_you_mean
 
-_NAMED_SECTIONS = ("providers", "services", "agents")
+_NAMED_SECTIONS = ("providers", "services", "agents", "issuers")
 
 
 def entries(document: Document) -> Iterator[tuple[Path, Any]]:

@@ -17,6 +17,7 @@ Entry = Mapping[str, Any]
 Findings = Iterator[tuple[Path, str]]
 
 _ENDPOINTS: Final = ("token_url", "authorization_url", "revocation_url", "issuer")
+_ADDRESS: Final = "must be https:// and a host; http, on loopback alone, needs insecure_local: true"
 _SENDING_A_SECRET: Final = (ClientAuth.BASIC, ClientAuth.BODY)
 #: Parameters of RFC 6749, 7521, 7636 and 8707 that the vault sets itself.
 _OWN_AUTHORIZATION_PARAMS: Final = (
@@ -50,6 +51,16 @@ def policy_findings(entry: Entry) -> Findings:
     start, end = _instant(entry.get("not_before")), _instant(entry.get("expires_at"))
     if start is not None and end is not None and start >= end:
         yield ("expires_at",), "must be later than not_before"
+
+
+def issuer_findings(entry: Entry) -> Findings:
+    """What does not fit together in an issuer."""
+    local = entry.get("insecure_local") is True
+    for field in ("issuer", "jwks_url"):
+        if isinstance(entry.get(field), str) and not endpoint(entry[field], local):
+            yield (field,), _ADDRESS
+    if entry.get("jwks_url") is not None and entry.get("keys") is not None:
+        yield ("keys",), "given beside jwks_url: one of the two says which keys count"
 
 
 def _endpoint_findings(entry: Entry, grant: object) -> Findings:
@@ -91,7 +102,7 @@ def _address_findings(entry: Entry) -> Findings:
     local = entry.get("insecure_local") is True
     for field in _ENDPOINTS:
         if isinstance(entry.get(field), str) and not endpoint(entry[field], local):
-            yield (field,), "must be https:// and a host; http, on loopback alone, needs insecure_local: true"
+            yield (field,), _ADDRESS
     if isinstance(entry.get("issuer"), str) and "?" in entry["issuer"]:
         yield ("issuer",), "an issuer has no query (RFC 8414 §2)"
     redirect = entry.get("redirect_uri")

@@ -5,7 +5,7 @@ value: it may be a secret in the wrong place.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from difflib import get_close_matches
 from typing import Annotated, Final, TypeVar
 
@@ -23,21 +23,35 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dispenser.declared_document import Path
-from shared.model import BodyFormat, ClientAuth, Effect, ExpiryUnit, GrantKind, OnReuse, Proof, RefusalKind
+from shared.model import (
+    BodyFormat,
+    ClientAuth,
+    Effect,
+    ExpiryUnit,
+    GrantKind,
+    OnReuse,
+    Proof,
+    RefusalKind,
+    SignatureAlgorithm,
+)
 
+_PUBLIC: Final = ("RSA", "EC", "OKP")
+#: RFC 7518 §6: members of private keys.
+_PRIVATE: Final = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 _LITERAL: Final = (
     "a secret is not written here: put it into the environment or a file and name it here, "
     "as {env: NAME} or {file: path}"
 )
 
 Item = TypeVar("Item")
+Some = TypeVar("Some", bound=Sized)
 
 
 def _matching(pattern: str, sentence: str) -> AfterValidator:
     compiled = re.compile(pattern)
 
-    def check(text: str) -> str:
-        if compiled.fullmatch(text) is None:
+    def check(text: Item) -> Item:
+        if isinstance(text, str) and compiled.fullmatch(text) is None:
             raise PydanticCustomError("pattern", "{sentence}", {"sentence": sentence})
         return text
 
@@ -50,7 +64,7 @@ def _named(value: object) -> object:
     raise PydanticCustomError("literal_secret", "{sentence}", {"sentence": _LITERAL})
 
 
-def _some(values: tuple[Item, ...]) -> tuple[Item, ...]:
+def _some(values: Some) -> Some:
     if not values:
         raise PydanticCustomError("empty", "must not be empty")
     return values
@@ -64,6 +78,21 @@ def _as_map(value: object) -> object:
     return {} if value is None else value
 
 
+def _patterns(value: object) -> object:
+    if not isinstance(value, dict) or all(isinstance(item, str | bool | int) for item in value.values()):
+        return value
+    raise PydanticCustomError("patterns", "a claim is matched with a text, a whole number, true or false")
+
+
+def _public_keys(value: object) -> object:
+    for key in value if isinstance(value, list) else ():
+        if not isinstance(key, dict) or key.get("kty") not in _PUBLIC:
+            raise PydanticCustomError("keys", "expected public keys of kty RSA, EC or OKP (RFC 7517)")
+        if not key.keys().isdisjoint(_PRIVATE):
+            raise PydanticCustomError("keys", "this is a private key, which belongs to its issuer alone")
+    return value
+
+
 Text = Annotated[str, StringConstraints(strict=True, min_length=1)]
 Count = Annotated[int, Strict(), Field(ge=0)]
 Positive = Annotated[int, Strict(), Field(ge=1)]
@@ -71,9 +100,8 @@ Flag = Annotated[bool, Strict()]
 Instant = Annotated[AwareDatetime, Strict()]
 Name = Annotated[Text, _matching(r"[A-Za-z0-9._-]+", "a name has letters, digits, '.', '_' and '-' only")]
 #: An agent's name is one word of a routing key, so it has no dots.
-AgentWord = Annotated[
-    Text, _matching(r"[A-Za-z0-9_-]+", "an agent's name has letters, digits, '_' and '-' only")
-]
+_agent_word: Final = _matching(r"[A-Za-z0-9_-]+", "an agent's name has letters, digits, '_' and '-' only")
+AgentWord = Annotated[Text, _agent_word]
 #: RFC 6749 §3.3, scope-token.
 Scope = Annotated[
     Text, _matching(r"[!#-\[\]-~]+", "one scope without spaces or quotes; give several as a list")
@@ -193,6 +221,41 @@ class WrittenPolicy(Written):
     expires_at: Instant | None = None
 
 
+class WrittenClaim(Written):
+    """`shared.model.FromClaim`."""
+
+    claim: Text
+
+
+def _named_or_claimed(value: object) -> object:
+    match value:
+        case str() if value:
+            return value
+        case {"claim": str(name), **more} if name and not more:
+            return WrittenClaim(claim=name)
+    raise PydanticCustomError("named", "expected a name, or {claim: NAME} for what the token says")
+
+
+class WrittenIssuerRule(Written):
+    """`shared.model.IssuerRule`. A rule without claims would let everybody in."""
+
+    claims: Annotated[dict[Text, str | bool | int], AfterValidator(_some), BeforeValidator(_patterns)]
+    agent: Annotated[str | WrittenClaim, BeforeValidator(_named_or_claimed), _agent_word]
+    owner: Annotated[str | WrittenClaim, BeforeValidator(_named_or_claimed)]
+
+
+class WrittenIssuer(Written):
+    """`shared.model.Issuer`."""
+
+    issuer: Text
+    audience: Text
+    rules: Annotated[tuple[WrittenIssuerRule, ...], AfterValidator(_some)]
+    jwks_url: Text | None = None
+    keys: Annotated[tuple[dict[str, object], ...] | None, BeforeValidator(_public_keys)] = None
+    algorithms: Annotated[tuple[SignatureAlgorithm, ...], AfterValidator(_some)] | None = None
+    insecure_local: Flag | None = None
+
+
 class WrittenFile(Written):
     """One file."""
 
@@ -201,6 +264,7 @@ class WrittenFile(Written):
     agents: Annotated[
         dict[AgentWord, Annotated[WrittenAgent, BeforeValidator(_as_map)]], BeforeValidator(_as_map)
     ] = {}
+    issuers: Annotated[dict[Name, WrittenIssuer], BeforeValidator(_as_map)] = {}
     policies: Annotated[tuple[WrittenPolicy, ...], BeforeValidator(lambda v: [] if v is None else v)] = ()
 
 
@@ -209,10 +273,12 @@ _ENTRIES: Final[Mapping[str, type[Written]]] = {
     "services": WrittenService,
     "agents": WrittenAgent,
     "policies": WrittenPolicy,
+    "issuers": WrittenIssuer,
 }
 _NESTED: Final[Mapping[str, type[Written]]] = {
     "rotation": WrittenRotation,
     "answer_path": WrittenAnswerPath,
+    "rules": WrittenIssuerRule,
 }
 _SENTENCES: Final[Mapping[str, str]] = {
     "missing": "required",

@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Any
 
 from dispenser.declared import Declarations
-from shared.model import Agent, Catalogue, Policy, Provider, Service
+from shared.model import Agent, Catalogue, Issuer, Policy, Provider, Service
 
-Entry = Provider | Service | Agent | Policy
+Entry = Provider | Service | Agent | Policy | Issuer
 
 
 class Kind(StrEnum):
@@ -18,6 +18,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     AGENT = "agent"
     POLICY = "policy"
+    ISSUER = "issuer"
 
 
 class Action(StrEnum):
@@ -54,6 +55,7 @@ def difference(catalogue: Catalogue, declarations: Declarations) -> tuple[Change
         *_changes(Kind.SERVICE, catalogue.services, declarations.services),
         *_changes(Kind.AGENT, catalogue.agents, declarations.agents),
         *_changes(Kind.POLICY, policies, declarations.policies),
+        *_changes(Kind.ISSUER, catalogue.issuers, declarations.issuers),
     )
 
 

@@ -36,6 +36,13 @@ class BusUnavailable(VaultError):
     retryable = True
 
 
+class IssuerUnavailable(VaultError):
+    """The issuer's keys cannot be read. Check its `issuer` and `jwks_url` as declared, and the network."""
+
+    code = "issuer_unavailable"
+    retryable = True
+
+
 class Unroutable(VaultError):
     """No queue is bound where a message was sent. Run `dispenser init` against this broker."""
 

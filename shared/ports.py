@@ -23,6 +23,7 @@ from shared.model import (
     GrantState,
     Intent,
     IntentId,
+    Issuer,
     Owner,
     Policy,
     Provider,
@@ -161,6 +162,7 @@ class Declared:
     services: Sequence[Service] = ()
     agents: Sequence[Agent] = ()
     policies: Sequence[Policy] = ()
+    issuers: Sequence[Issuer] = ()
 
 
 class CatalogueStore(Protocol):

@@ -28,6 +28,7 @@ from dispenser.http.problems import (
 )
 from dispenser.http.replays import Replays
 from dispenser.metrics import Metrics
+from dispenser.workloads import Workloads
 from shared.errors import VaultError
 from shared.keyring import Keyring
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
@@ -55,6 +56,7 @@ class _App(FastAPI):
 def build_app(
     *,
     dispenser: Dispenser,
+    workloads: Workloads,
     store: Store,
     bus: Bus,
     cache: Cache,
@@ -87,6 +89,7 @@ def build_app(
         admins=Admins(store.admins),
         metrics=metrics,
         replays=Replays(cache, clock),
+        workloads=workloads,
     )
     for part in (credentials, grants, tokens, exchange, consent, callback, audit, health):
         app.include_router(part.router)

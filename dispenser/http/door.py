@@ -8,6 +8,7 @@ from dispenser.dispense import Dispenser
 from dispenser.http.admins import Admins
 from dispenser.http.replays import Replays
 from dispenser.metrics import Metrics
+from dispenser.workloads import Workloads
 from shared.keyring import Keyring
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 from shared.settings import Settings
@@ -32,6 +33,7 @@ class Door:
     admins: Admins
     metrics: Metrics
     replays: Replays
+    workloads: Workloads
 
 
 def _of(request: Request) -> Door:

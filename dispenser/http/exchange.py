@@ -1,4 +1,4 @@
-"""Token exchange (RFC 8693): a vault token for a renewed one, or for a sub-agent's narrower one.
+"""Token exchange (RFC 8693): a vault token renewed or narrowed for a sub-agent, or a workload's first one.
 
 Errors have the shape of RFC 6749 §5.2 here.
 """
@@ -19,11 +19,13 @@ from dispenser.http.dpop import InvalidProof
 from dispenser.http.problems import STATUS, Refused, of_reply
 from dispenser.http.turn import turn
 from dispenser.protocol import RETRYABLE, ChildCall, Code, RenewCall, Reply
-from dispenser.vault_token import LONGEST_TTL_SECONDS
+from dispenser.subject_token import InvalidSubjectToken, claimed
+from dispenser.vault_token import DEFAULT_TTL_SECONDS, LONGEST_TTL_SECONDS
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
 ACCESS_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type's name
+ID_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a type's name
 #: With any of these the new vault token is a sub-agent's; without, it is the old one with a new life.
 NARROWING: Final = ("actor", "services", "scope", "owner", "ttl_seconds", "dpop_jkt")
 UNSUPPORTED: Final[Mapping[str, str]] = {
@@ -59,8 +61,8 @@ class OAuthError(BaseModel):
         FORM_TYPE,
         {
             "grant_type": {"const": GRANT_TYPE},
-            "subject_token": {"type": "string", "minLength": 1, "description": "A live vault token."},
-            "subject_token_type": {"enum": [JWT_TYPE, ACCESS_TOKEN_TYPE]},
+            "subject_token": {"type": "string", "minLength": 1, "description": "A live vault token, or a JWT of a declared issuer."},
+            "subject_token_type": {"enum": [JWT_TYPE, ACCESS_TOKEN_TYPE, ID_TOKEN_TYPE]},
         },
         actor={"type": "string", "description": "The agent that acts with it."},
         services={"type": "string", "description": "Separated by spaces."},
@@ -71,7 +73,7 @@ class OAuthError(BaseModel):
     ),
 )
 async def exchange(request: Request, door: TheDoor) -> Any:
-    """A vault token with a new life in exchange for one that is still good, or a sub-agent's narrower one."""
+    """A vault token: with a new life, narrower for a sub-agent, or for a workload with a token of its own."""
     try:
         fields = await form(request)
     except ValueError as error:
@@ -99,6 +101,7 @@ def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
     if not {fields.get("subject_token_type"), fields.get("requested_token_type", JWT_TYPE)} <= {
         JWT_TYPE,
         ACCESS_TOKEN_TYPE,
+        ID_TOKEN_TYPE,
     }:
         return "invalid_request", f"Token types here are {JWT_TYPE}."
     for name, error in UNSUPPORTED.items():
@@ -109,6 +112,8 @@ def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
 
 async def _exchanged(request: Request, door: Door, fields: Mapping[str, str]) -> Reply:
     """Raises: ValueError, InvalidProof, and Refused where too much is asked."""
+    if _is_foreign(door, fields["subject_token"]):
+        return await _admitted(request, door, fields)
     vault_token = fields["subject_token"]
     if (refusal := door.dispenser.stranger(vault_token, sender(request))) is not None:
         return refusal
@@ -118,6 +123,26 @@ async def _exchanged(request: Request, door: Door, fields: Mapping[str, str]) ->
         return identity
     async with turn(door, identity, EXCHANGE_SECONDS) as mine:
         return await mine.answer(_call(fields, proven))
+
+
+def _is_foreign(door: Door, subject: str) -> bool:
+    try:
+        return claimed(subject).issuer != door.settings.vault_name
+    except InvalidSubjectToken:
+        return False  # to be refused as a vault token
+
+
+async def _admitted(request: Request, door: Door, fields: Mapping[str, str]) -> Reply:
+    """A workload's vault token. Raises: ValueError."""
+    if any(fields.get(name) for name in NARROWING if name != "ttl_seconds"):
+        raise ValueError("Only a vault token is narrowed: exchange this token first, and then that one.")
+    proven = (await proof(request, door, None)).key if "DPoP" in request.headers else None
+    return await door.workloads.exchange(
+        fields["subject_token"],
+        proven=proven,
+        ttl_seconds=_seconds(fields.get("ttl_seconds")) or DEFAULT_TTL_SECONDS,
+        request_id=door.entropy(16).hex(),
+    )
 
 
 def _call(fields: Mapping[str, str], proven: str | None) -> RenewCall | ChildCall:

@@ -7,7 +7,11 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 
 from dispenser.http.app import build_app
-from dispenser.wiring.world import Desk, World
+from dispenser.issuer_keys import IssuerKeys
+from dispenser.wiring.world import Desk, World, new_id
+from dispenser.workloads import Workloads
+from shared.adapters.provider_http import HttpxProviderHttp
+from shared.ports import ProviderHttp
 
 
 class _Server(uvicorn.Server):
@@ -21,8 +25,10 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def http_door(world: World, at: Desk, listening: socket.socket) -> AsyncIterator[None]:
     """The gateway on a socket that listens already."""
+    http = HttpxProviderHttp(world.settings.private_networks)
     app = build_app(
         dispenser=at.dispenser,
+        workloads=_workloads(world, at, http),
         journal=at.journal,
         metrics=at.metrics,
         store=world.store,
@@ -40,3 +46,16 @@ async def http_door(world: World, at: Desk, listening: socket.socket) -> AsyncIt
     finally:
         server.should_exit = True
         await serving
+        await http.close()
+
+
+def _workloads(world: World, at: Desk, http: ProviderHttp) -> Workloads:
+    return Workloads(
+        issuer_keys=IssuerKeys(http),
+        catalogue=at.catalogue,
+        keys=world.keys,
+        journal=at.journal,
+        clock=world.clock,
+        vault=world.settings.vault_name,
+        new_id=new_id,
+    )

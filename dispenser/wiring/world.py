@@ -83,6 +83,7 @@ class Desk:
     """What a door needs to answer agents."""
 
     dispenser: Dispenser
+    catalogue: CatalogueView
     journal: AuditJournal
     #: Of every door of this process.
     metrics: Metrics
@@ -116,7 +117,7 @@ async def desk(world: World) -> AsyncIterator[Desk]:
                 max_concurrency=world.settings.max_concurrency,
             ),
         )
-        yield Desk(dispenser=dispenser, journal=journal, metrics=Metrics())
+        yield Desk(dispenser=dispenser, catalogue=catalogue, journal=journal, metrics=Metrics())
 
 
 def connect_url(world: World) -> Callable[[ServiceName, Owner], str]:

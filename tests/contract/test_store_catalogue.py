@@ -12,7 +12,11 @@ from shared.model import (
     Agent,
     AgentName,
     Effect,
+    FromClaim,
     GrantKind,
+    Issuer,
+    IssuerName,
+    IssuerRule,
     OnReuse,
     Policy,
     Proof,
@@ -21,6 +25,7 @@ from shared.model import (
     Rotation,
     Service,
     ServiceName,
+    SignatureAlgorithm,
 )
 from shared.ports import Declared, Store
 
@@ -43,8 +48,24 @@ AGENT = Agent(
 POLICY = Policy(
     name="trackers", effect=Effect.ALLOW, agents=("tracker*",), scopes=("tasks:write",), not_before=NOW
 )
+ISSUER = Issuer(
+    name=IssuerName("cluster"),
+    issuer="https://cluster.example",
+    audience="vault",
+    rules=(
+        IssuerRule(
+            claims={"sub": "pod:*", "live": True, "tier": 1}, agent=AGENT.name, owner=FromClaim(claim="email")
+        ),
+    ),
+    keys=({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"},),
+    algorithms=(SignatureAlgorithm.ES256,),
+)
 DECLARED = Declared(
-    providers=[(PROVIDER, b"sealed secrets")], services=[SERVICE], agents=[AGENT], policies=[POLICY]
+    providers=[(PROVIDER, b"sealed secrets")],
+    services=[SERVICE],
+    agents=[AGENT],
+    policies=[POLICY],
+    issuers=[ISSUER],
 )
 
 
@@ -58,6 +79,7 @@ async def test_what_is_declared_is_loaded_unchanged(store: Store) -> None:
     assert found.services == {SERVICE.name: SERVICE}
     assert found.agents == {AGENT.name: AGENT}
     assert found.policies == (POLICY,)
+    assert found.issuers == {ISSUER.name: ISSUER}
 
 
 async def test_a_new_database_has_an_empty_catalogue(store: Store) -> None:

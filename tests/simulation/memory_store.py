@@ -24,6 +24,8 @@ from shared.model import (
     GrantState,
     Intent,
     IntentId,
+    Issuer,
+    IssuerName,
     Owner,
     Policy,
     Provider,
@@ -85,6 +87,7 @@ class Tables:
     services: dict[ServiceName, Service] = field(default_factory=dict)
     agents: dict[AgentName, Agent] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    issuers: dict[IssuerName, Issuer] = field(default_factory=dict)
     grants: dict[GrantId, GrantRow] = field(default_factory=dict)
     intents: dict[IntentId, IntentRow] = field(default_factory=dict)
     enrolments: dict[EnrolmentId, EnrolmentRow] = field(default_factory=dict)
@@ -112,6 +115,7 @@ class MemoryCatalogue:
             services=dict(tables.services),
             agents=dict(tables.agents),
             policies=tuple(tables.policies[name] for name in sorted(tables.policies)),
+            issuers=dict(tables.issuers),
         )
 
     async def version(self) -> int:
@@ -126,6 +130,7 @@ class MemoryCatalogue:
         tables.secrets |= {p.name: sealed for p, sealed in declared.providers if sealed is not None}
         tables.services |= {service.name: service for service in declared.services}
         tables.policies |= {policy.name: policy for policy in declared.policies}
+        tables.issuers |= {issuer.name: issuer for issuer in declared.issuers}
         for agent in declared.agents:
             before = tables.agents.get(agent.name)
             tables.agents[agent.name] = replace(agent, revoked_at=before.revoked_at if before else None)

@@ -11,6 +11,8 @@ from dispenser.declared_schema import (
     Written,
     WrittenAgent,
     WrittenAnswerPath,
+    WrittenIssuer,
+    WrittenIssuerRule,
     WrittenPolicy,
     WrittenProvider,
     WrittenRotation,
@@ -22,13 +24,17 @@ from shared.model import (
     AnswerPath,
     ClientAuth,
     Effect,
+    FromClaim,
     GrantKind,
+    Issuer,
+    IssuerRule,
     OnReuse,
     Policy,
     Provider,
     RefusalKind,
     Rotation,
     Service,
+    SignatureAlgorithm,
 )
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -53,6 +59,15 @@ agents:
 policies:
   - {name: trackers, effect: allow, agents: ["tracker*"], services: [time-tracker], owners: ["*"],
      scopes: [tasks:write], max_ttl_seconds: 3600, not_before: 2030-01-01T02:00:00+02:00}
+issuers:
+  cluster:
+    issuer: https://cluster.example
+    audience: token-dispenser
+    jwks_url: https://cluster.example/keys
+    algorithms: [ES256]
+    rules:
+      - {claims: {sub: "pod:*", live: true, tier: 1}, agent: tracker, owner: shared}
+      - {claims: {sub: "*"}, agent: {claim: agent}, owner: {claim: email}}
 """
 #: A provider that is right, on lines 1 to 6 of its file, for tables of what goes wrong below it.
 RIGHT = """\
@@ -110,6 +125,23 @@ def test_every_field_reaches_its_noun() -> None:
                 not_before=datetime(2030, 1, 1, tzinfo=UTC),
             ),
         ),
+        issuers=(
+            Issuer(
+                name="cluster",
+                issuer="https://cluster.example",
+                audience="token-dispenser",
+                jwks_url="https://cluster.example/keys",
+                algorithms=(SignatureAlgorithm.ES256,),
+                rules=(
+                    IssuerRule(
+                        claims={"sub": "pod:*", "live": True, "tier": 1}, agent="tracker", owner="shared"
+                    ),
+                    IssuerRule(
+                        claims={"sub": "*"}, agent=FromClaim(claim="agent"), owner=FromClaim(claim="email")
+                    ),
+                ),
+            ),
+        ),
         secrets={
             "tracker-co": SecretReferences(
                 client_secrets=(
@@ -133,6 +165,8 @@ def test_every_field_reaches_its_noun() -> None:
         (Policy, WrittenPolicy, set()),
         (Rotation, WrittenRotation, set()),
         (AnswerPath, WrittenAnswerPath, set()),
+        (Issuer, WrittenIssuer, {"name"}),
+        (IssuerRule, WrittenIssuerRule, set()),
     ],
 )
 def test_every_field_of_a_noun_can_be_written(
@@ -224,6 +258,53 @@ def test_files_are_read_together() -> None:
 
 def test_a_provider_of_the_catalogue_may_be_named() -> None:
     assert parse({"a.yaml": "services: {s: {provider: p}}"}, ["p"]).services[0].provider == "p"
+
+
+def test_a_mistake_in_an_issuer_is_told_where_it_is() -> None:
+    text = """\
+issuers:
+  c:
+    isuer: https://c.example
+    audience: 7
+    algorithms: [none, HS256]
+    keys: [{kty: oct, k: c2VjcmV0}]
+    jwks_url: http://c.example/jwks
+    rules:
+      - {claims: {}, agent: [a], owner: {clam: x}}
+      - {claims: {a: [1]}, agent: x.y, ownr: 1}
+  d:
+    issuer: https://127.0.0.1
+    audience: b
+    keys: [{kty: RSA, d: c2VjcmV0}]
+    rules: []
+"""
+    found = mistakes(text)
+    choice = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519"
+    named = "expected a name, or {claim: NAME} for what the token says"
+    address = "must be https:// and a host; http, on loopback alone, needs insecure_local: true"
+    assert found == (
+        "a.yaml:2: issuers.c.issuer: required",
+        "a.yaml:3: issuers.c.isuer: unknown field; did you mean issuer?",
+        (
+            "a.yaml:4: issuers.c.audience: expected a text; "
+            "a number, a date or a word such as yes needs quotes"
+        ),
+        f"a.yaml:5: issuers.c.algorithms[0]: {choice}",
+        f"a.yaml:5: issuers.c.algorithms[1]: {choice}; did you mean RS256?",
+        "a.yaml:6: issuers.c.keys: expected public keys of kty RSA, EC or OKP (RFC 7517)",
+        "a.yaml:6: issuers.c.keys: given beside jwks_url: one of the two says which keys count",
+        f"a.yaml:7: issuers.c.jwks_url: {address}",
+        "a.yaml:9: issuers.c.rules[0].claims: must not be empty",
+        f"a.yaml:9: issuers.c.rules[0].agent: {named}",
+        f"a.yaml:9: issuers.c.rules[0].owner: {named}",
+        "a.yaml:10: issuers.c.rules[1].claims: a claim is matched with a text, a whole number, true or false",
+        "a.yaml:10: issuers.c.rules[1].agent: an agent's name has letters, digits, '_' and '-' only",
+        "a.yaml:10: issuers.c.rules[1].owner: required",
+        "a.yaml:10: issuers.c.rules[1].ownr: unknown field; did you mean owner?",
+        f"a.yaml:12: issuers.d.issuer: {address}",
+        "a.yaml:14: issuers.d.keys: this is a private key, which belongs to its issuer alone",
+        "a.yaml:15: issuers.d.rules: must not be empty",
+    )
 
 
 def test_every_mistake_is_reported_at_once_in_the_order_of_the_lines() -> None:

@@ -5,18 +5,26 @@ from datetime import UTC, datetime
 
 from dispenser.declared import Declarations, SecretReferences
 from dispenser.difference import Action, Change, Kind, difference
-from shared.model import Agent, Catalogue, Effect, Policy, Provider, Rotation, Service
+from shared.model import Agent, Catalogue, Effect, Issuer, Policy, Provider, Rotation, Service
 
 PROVIDER = Provider(name="p", token_url="https://p.example/token", client_id="c")
 SERVICE = Service(name="s", provider="p", scopes=("read",))
 AGENT = Agent(name="a")
+ISSUER = Issuer(name="i", issuer="https://i.example", audience="vault", rules=())
 POLICY = Policy(name="n", effect=Effect.ALLOW)
-DECLARED = Declarations(providers=(PROVIDER,), services=(SERVICE,), agents=(AGENT,), policies=(POLICY,))
+DECLARED = Declarations(
+    providers=(PROVIDER,), services=(SERVICE,), agents=(AGENT,), policies=(POLICY,), issuers=(ISSUER,)
+)
 EMPTY = Catalogue(version=0, providers={}, services={}, agents={}, policies=())
 FULL = Catalogue(
-    version=1, providers={"p": PROVIDER}, services={"s": SERVICE}, agents={"a": AGENT}, policies=(POLICY,)
+    version=1,
+    providers={"p": PROVIDER},
+    services={"s": SERVICE},
+    agents={"a": AGENT},
+    policies=(POLICY,),
+    issuers={"i": ISSUER},
 )
-NAMES = [(Kind.PROVIDER, "p"), (Kind.SERVICE, "s"), (Kind.AGENT, "a"), (Kind.POLICY, "n")]
+NAMES = [(Kind.PROVIDER, "p"), (Kind.SERVICE, "s"), (Kind.AGENT, "a"), (Kind.POLICY, "n"), (Kind.ISSUER, "i")]
 
 
 def test_what_the_catalogue_lacks_is_added() -> None:
@@ -33,10 +41,12 @@ def test_what_differs_is_named_by_its_fields() -> None:
     declared = Declarations(
         providers=(replace(PROVIDER, client_id="d", rotation=Rotation(rotates=False)),),
         policies=(replace(POLICY, effect=Effect.DENY),),
+        issuers=(replace(ISSUER, audience="other"),),
     )
     assert difference(FULL, declared) == (
         Change(kind=Kind.PROVIDER, name="p", action=Action.CHANGED, fields=("client_id", "rotation")),
         Change(kind=Kind.POLICY, name="n", action=Action.CHANGED, fields=("effect",)),
+        Change(kind=Kind.ISSUER, name="i", action=Action.CHANGED, fields=("audience",)),
     )
 
 

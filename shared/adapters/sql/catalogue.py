@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -8,20 +8,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.adapters.sql.columns import noun_of
 from shared.adapters.sql.engine import Database
-from shared.adapters.sql.tables import agents, catalogue, policies, providers, services
+from shared.adapters.sql.tables import agents, catalogue, issuers, policies, providers, services
 from shared.errors import VaultError
-from shared.model import Agent, AgentName, Catalogue, Policy, Provider, ProviderName, Service
+from shared.model import Agent, AgentName, Catalogue, Issuer, Policy, Provider, ProviderName, Service
 from shared.ports import Declared
 
-Spec = TypeVar("Spec", Provider, Service, Policy)
+Spec = TypeVar("Spec", Provider, Service, Policy, Issuer)
 
+_TABLES: Final = (providers, services, agents, policies, issuers)
 _PROVIDER: Final = TypeAdapter(Provider)
 _SERVICE: Final = TypeAdapter(Service)
 _POLICY: Final = TypeAdapter(Policy)
+_ISSUER: Final = TypeAdapter(Issuer)
 
 
 class SqlCatalogue:
-    """Providers, services, agents and policies: what is declared is a JSON column, checked when read."""
+    """All that is declared: a JSON column each, checked when read."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -30,8 +32,8 @@ class SqlCatalogue:
         """All of it, as of one version. Raises: VaultError for a row that is no declaration."""
         async with self._database.reading() as connection:
             version = (await connection.execute(select(catalogue.c.version))).scalar_one()
-            tables = [await _rows(connection, table) for table in (providers, services, agents, policies)]
-        return _catalogue(version, *tables)
+            rows = {table.name: await _rows(connection, table) for table in _TABLES}
+        return _catalogue(version, rows)
 
     async def version(self) -> int:
         """The current version: one row of two integers."""
@@ -85,6 +87,7 @@ def _declared_rows(declared: Declared) -> list[tuple[Table, list[dict[str, Any]]
         (services, [_service_row(service) for service in declared.services]),
         (agents, [_agent_row(agent) for agent in declared.agents]),
         (policies, [_policy_row(policy) for policy in declared.policies]),
+        (issuers, [_issuer_row(issuer) for issuer in declared.issuers]),
     ]
 
 
@@ -114,20 +117,19 @@ def _policy_row(policy: Policy) -> dict[str, Any]:
     return {"name": policy.name, "spec": _POLICY.dump_python(policy, mode="json")}
 
 
-def _catalogue(
-    version: int,
-    provider_rows: Sequence[RowMapping],
-    service_rows: Sequence[RowMapping],
-    agent_rows: Sequence[RowMapping],
-    policy_rows: Sequence[RowMapping],
-) -> Catalogue:
-    found = [noun_of(Agent, row) for row in agent_rows]
+def _issuer_row(issuer: Issuer) -> dict[str, Any]:
+    return {"name": issuer.name, "spec": _ISSUER.dump_python(issuer, mode="json")}
+
+
+def _catalogue(version: int, rows: Mapping[str, Sequence[RowMapping]]) -> Catalogue:
+    found = [noun_of(Agent, row) for row in rows["agents"]]
     return Catalogue(
         version=version,
-        providers={spec.name: spec for spec in _specs(_PROVIDER, provider_rows)},
-        services={spec.name: spec for spec in _specs(_SERVICE, service_rows)},
+        providers={spec.name: spec for spec in _specs(_PROVIDER, rows["providers"])},
+        services={spec.name: spec for spec in _specs(_SERVICE, rows["services"])},
         agents={agent.name: agent for agent in found},
-        policies=tuple(_specs(_POLICY, policy_rows)),
+        policies=tuple(_specs(_POLICY, rows["policies"])),
+        issuers={spec.name: spec for spec in _specs(_ISSUER, rows["issuers"])},
     )
 
 

@@ -70,6 +70,14 @@ agents = Table(
     Column("declared_at", UtcDateTime, nullable=False),
 )
 
+issuers = Table(
+    "issuers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("spec", JSON, nullable=False),
+    Column("declared_at", UtcDateTime, nullable=False),
+)
+
 policies = Table(
     "policies",
     metadata,

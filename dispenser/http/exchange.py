@@ -61,7 +61,11 @@ class OAuthError(BaseModel):
         FORM_TYPE,
         {
             "grant_type": {"const": GRANT_TYPE},
-            "subject_token": {"type": "string", "minLength": 1, "description": "A live vault token, or a JWT of a declared issuer."},
+            "subject_token": {
+                "type": "string",
+                "minLength": 1,
+                "description": "A live vault token, or a JWT of a declared issuer.",
+            },
             "subject_token_type": {"enum": [JWT_TYPE, ACCESS_TOKEN_TYPE, ID_TOKEN_TYPE]},
         },
         actor={"type": "string", "description": "The agent that acts with it."},
@@ -112,11 +116,11 @@ def _mistake(fields: Mapping[str, str]) -> tuple[str, str] | None:
 
 async def _exchanged(request: Request, door: Door, fields: Mapping[str, str]) -> Reply:
     """Raises: ValueError, InvalidProof, and Refused where too much is asked."""
-    if _is_foreign(door, fields["subject_token"]):
-        return await _admitted(request, door, fields)
     vault_token = fields["subject_token"]
     if (refusal := door.dispenser.stranger(vault_token, sender(request))) is not None:
         return refusal
+    if _is_foreign(door, vault_token):
+        return await _admitted(request, door, fields)
     proven = (await proof(request, door, vault_token)).key if "DPoP" in request.headers else None
     identity = await door.dispenser.authenticate(vault_token, door=DOOR, proven=proven)
     if isinstance(identity, Reply):

@@ -4,16 +4,16 @@ DO $$
 DECLARE
     -- Role, privileges, tables.
     rights text[][] := ARRAY[
-        ARRAY['vault_serve', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies'],
+        ARRAY['vault_serve', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies, issuers'],
         ARRAY['vault_serve', 'SELECT', 'grants, revocations'],
         ARRAY['vault_serve', 'SELECT, INSERT', 'transport_keys'],
 
-        ARRAY['vault_gateway', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies'],
+        ARRAY['vault_gateway', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies, issuers'],
         ARRAY['vault_gateway', 'SELECT', 'grants, revocations, admins, audit_log'],
         ARRAY['vault_gateway', 'SELECT, INSERT', 'enrolments, transport_keys'],
         ARRAY['vault_gateway', 'SELECT, INSERT, DELETE', 'consents'],
 
-        ARRAY['vault_refresher', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies'],
+        ARRAY['vault_refresher', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies, issuers'],
         ARRAY['vault_refresher', 'SELECT, INSERT, UPDATE', 'grants, intents'],
         ARRAY['vault_refresher', 'SELECT, UPDATE', 'enrolments'],
         ARRAY['vault_refresher', 'SELECT, INSERT, DELETE', 'outbox'],
@@ -25,7 +25,7 @@ DECLARE
         ARRAY['vault_scheduler', 'SELECT', 'alembic_version, grants, enrolments'],
         ARRAY['vault_scheduler', 'UPDATE (announced_until)', 'grants'],
 
-        ARRAY['vault_janitor', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies'],
+        ARRAY['vault_janitor', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies, issuers'],
         ARRAY['vault_janitor', 'SELECT, UPDATE', 'grants'],
         ARRAY['vault_janitor', 'SELECT, UPDATE, DELETE', 'intents'],
         ARRAY['vault_janitor', 'SELECT, INSERT, DELETE', 'outbox'],

@@ -22,6 +22,17 @@ def test_a_letter_more_makes_another_place(place: Place, part: str) -> None:
     assert replace(place, **{part: getattr(place, part) + "x"}).octets != place.octets
 
 
+def test_a_letter_moved_from_one_part_to_the_next_makes_another_place() -> None:
+    """Though all together spell the same: `tracker` in `a` is not `racker` in `at`."""
+    one = Place(vhost="a", queue="", user="tracker", reply_to="r")
+    for other in (
+        {"vhost": "", "queue": "a"},
+        {"queue": "t", "user": "racker"},
+        {"user": "tracke", "reply_to": "rr"},
+    ):
+        assert replace(one, **other).octets != one.octets
+
+
 @pytest.mark.parametrize(
     ("url", "vhost"),
     [

@@ -11,7 +11,7 @@ from dispenser.opening import Opened, Opening
 from dispenser.place import Place
 from dispenser.protocol import Reply
 from dispenser.sealed_frame import KEY_ID_BYTES, NONCE_BYTES, Kind
-from dispenser.sealed_session import SealedSession
+from dispenser.sealed_session import SealedSession, SessionKeys
 from dispenser.ticket import Session, UnknownTicket
 from dispenser.transport_key import SESSION_SECONDS, TransportKey
 from dispenser.transport_view import TransportView
@@ -62,17 +62,17 @@ class Sessions:
 
     def opened(self, body: bytes, shown: Opening, identity: Identity) -> bytes:
         """The answer to an opening whose agent is known: its ticket."""
-        now, key = self._clock(), self._transport.current
-        keys = sealed_session.derived(shown.secret, body)
+        now, key, keys = self._clock(), self._transport.current, sealed_session.derived(shown.secret, body)
         expires_at = min(identity.expires_at, now + timedelta(seconds=SESSION_SECONDS), key.expires_at)
         made = ticket.seal(key, keys, identity, expires_at, self._entropy(NONCE_BYTES))
         life_seconds = max(0.0, (expires_at - now).total_seconds())
         plain = opening.encode_opened(Opened(ticket=made, life_seconds=life_seconds))
-        return self._answered(body, shown, plain)
+        return self._answered(body, keys, plain)
 
     def refused(self, body: bytes, shown: Opening, refusal: Reply) -> bytes:
         """The answer to an opening of somebody who gets no session."""
-        return self._answered(body, shown, opening.encode_unopened(refusal))
+        keys = sealed_session.derived(shown.secret, body)
+        return self._answered(body, keys, opening.encode_unopened(refusal))
 
     def of(self, made: bytes) -> Session:
         """The session of a ticket. Raises: UnknownTicket."""
@@ -91,10 +91,9 @@ class Sessions:
         """The message of replies to the request whose id is `asked`."""
         return session.sealed.seal_answer(Kind.REPLIES, asked, plain, self._entropy(NONCE_BYTES))
 
-    def _answered(self, body: bytes, shown: Opening, plain: bytes) -> bytes:
-        session = SealedSession(sealed_session.derived(shown.secret, body))
-        asked = sealed_frame.identifier(body)
-        return session.seal_answer(Kind.OPENED, asked, plain, self._entropy(NONCE_BYTES))
+    def _answered(self, body: bytes, keys: SessionKeys, plain: bytes) -> bytes:
+        asked, nonce = sealed_frame.identifier(body), self._entropy(NONCE_BYTES)
+        return SealedSession(keys).seal_answer(Kind.OPENED, asked, plain, nonce)
 
     def _remember(self, made: bytes, session: Session) -> None:
         self._remembered[made] = session

@@ -11,12 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from dispenser.broker_configuration import FOLDER, key_file
 from dispenser.cli.duration import seconds
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, ago, aside, listing
 from dispenser.cli.session import execute, opened, settings
 from dispenser.retirement import FOLLOWED, hindrances
 from dispenser.rewrap import rewrap_cache, rewrap_column
+from dispenser.wiring import broker_files
 from dispenser.wiring.key_references import references
 from dispenser.wiring.keyfile import KeyFile
 from dispenser.wiring.keyring_source import Document, KeyringSource
@@ -50,7 +52,7 @@ def rotate(
     *,
     lead: Annotated[
         str, typer.Option(help="How long every process has to learn of a new key before it is used.")
-    ] = "60s",
+    ] = "5m",
     as_json: AsJson = False,
 ) -> None:
     """Publish a new key, which is used in place of the old one once every process knows it.
@@ -63,7 +65,8 @@ def rotate(
         raise Usage(f"--lead {lead}: processes need {FOLLOWED.total_seconds():.0f} s to learn of a new key.")
     wanted = [use.value for use in uses or list(Use)]
     now = utc_now()
-    document = KeyringSource(settings()).change(
+    source = KeyringSource(settings())
+    document = source.change(
         lambda held: _published(held, wanted, now, now + timedelta(seconds=lead_seconds))
     )
     coming = [
@@ -74,13 +77,12 @@ def rotate(
     rows = [{"use": one.use, "id": one.id, "current_from": one.current_from} for one in coming]
     listing(rows, as_json=as_json, empty="")
     aside.print(
-        "Before then, export anew the keys of processes that have only their role's. "
-        "After it, `dispenser keys rewrap` and `dispenser keys status`."
+        "Until then, export anew the keys of processes that have only their role's. "
+        "After it, `dispenser keys rewrap`, and `dispenser keys status` shows what may be retired."
     )
-    if "signing" in wanted:
-        aside.print(
-            "A RabbitMQ that takes vault tokens as passwords needs the new public key before then too."
-        )
+    for one in coming:
+        if one.use == "signing":
+            _tell_broker(source, f"add_uaa_key {one.id} --pem-file={FOLDER}/{key_file(one.id)}")
 
 
 @keys.command("rewrap")
@@ -116,8 +118,11 @@ def retire(
     ] = False,
 ) -> None:
     """Remove old keys for good. Refused as long as anything sealed with one of them is left."""
-    execute(_retired(key_ids, at_once=now))
+    retired = execute(_retired(key_ids, at_once=now))
     aside.print("Retired. Export the keys of processes that have only their role's anew.")
+    for one in retired:
+        if one.use == "signing":
+            _tell_broker(KeyringSource(settings()), f"delete_uaa_key {one.id}")
 
 
 @keys.command("export")
@@ -157,6 +162,14 @@ def wrap(
     KeyringSource(here).take_over(KeyringSource(replace(here, key_provider=before)))
     provider, _, _ = here.key_provider.partition(":")
     aside.print(f"The keyring is wrapped by {provider}." if provider else "The keyring is not wrapped now.")
+
+
+def _tell_broker(source: KeyringSource, command: str) -> None:
+    """RabbitMQ takes vault tokens that are signed with keys it knows."""
+    here = settings()
+    if not here.embedded:
+        broker_files.write(here.home, source.load(utc_now()))
+        aside.print(f"Tell every node of RabbitMQ: rabbitmqctl {command}")
 
 
 def _published(held: Document, uses: Sequence[str], now: datetime, current_from: datetime) -> Document:
@@ -235,7 +248,7 @@ async def _left(at: World) -> list[tuple[SealedColumn, int]]:
     return [(column, rows) for column, rows in left.items() if rows]
 
 
-async def _retired(key_ids: Sequence[str], *, at_once: bool) -> None:
+async def _retired(key_ids: Sequence[str], *, at_once: bool) -> list[KeyRecord]:
     async with opened() as at:
         records = {one.id: one for one in _records(at)}
         if unknown := [key_id for key_id in key_ids if key_id not in records]:
@@ -248,6 +261,7 @@ async def _retired(key_ids: Sequence[str], *, at_once: bool) -> None:
     KeyringSource(settings()).change(
         lambda held: reduce(lambda left, key_id: key_record.retired(left, key_id, now), key_ids, held)
     )
+    return wanted
 
 
 def _refusal(record: KeyRecord, said: Sequence[str]) -> str:

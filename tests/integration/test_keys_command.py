@@ -284,3 +284,16 @@ def test_several_keys_are_retired_together_or_not_at_all(rotated: Vault) -> None
     assert rotated.run("keys", "rewrap").exit_code == 0
     assert rotated.run("keys", "retire", *old).exit_code == 0
     assert rotated.states("audit") == rotated.states("grant") == ["retired", "current"]
+
+
+def test_rabbitmq_is_given_a_new_signing_key_ahead_and_left_without_a_retired_one(vault: Vault) -> None:
+    broker = {"DISPENSER_BROKER_URL": "amqp://nowhere"}
+    rotation = vault.run("keys", "rotate", "signing", **broker)
+    old, new = vault.ids("signing")
+    assert f"rabbitmqctl add_uaa_key {new}" in " ".join(rotation.output.split())
+    folder = vault.home / "rabbitmq"
+    assert {file.stem for file in folder.glob("*.pem")} == {old, new}
+    vault.time_passes(days=2)
+    retirement = vault.run("keys", "retire", old, **broker)
+    assert f"rabbitmqctl delete_uaa_key {old}" in " ".join(retirement.output.split())
+    assert {file.stem for file in folder.glob("*.pem")} == {new}

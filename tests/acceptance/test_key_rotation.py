@@ -66,8 +66,16 @@ class Scene:
                 )
                 assert answer.is_success, answer.text
 
-    async def done(self, *arguments: str, stdin: str = "") -> str:
-        return await asyncio.to_thread(self.vault.done, *arguments, stdin=stdin)
+    async def connect_by_command(self, owner: str) -> None:
+        """The same by the command line, with the gateway's keys: it can write a grant and read none."""
+        for service in SERVICES:
+            token = self.provider.issue_refresh_token(owner)
+            arguments = ("grant", "import", service, "--owner", owner)
+            keys = self.vault.role("gateway")["DISPENSER_KEYS"]
+            await asyncio.to_thread(self.vault.done, *arguments, stdin=token, DISPENSER_KEYS=keys)
+
+    async def done(self, *arguments: str) -> str:
+        return await asyncio.to_thread(self.vault.done, *arguments)
 
     async def keys(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(await self.done("keys", "status", "--json"))
@@ -118,15 +126,14 @@ class Scene:
 
     async def _database(self) -> list[tuple[str, bytes]]:
         found: list[tuple[str, bytes]] = []
-        url = self.vault.environment["DISPENSER_DATABASE_URL"]
-        async with await psycopg.AsyncConnection.connect(url) as connection:
+        async with await psycopg.AsyncConnection.connect(self.vault.database) as connection:
             for table in metadata.sorted_tables:
                 rows = await (await connection.execute(f"SELECT * FROM {table.name}".encode())).fetchall()
                 found += [(table.name, value) for row in rows for value in row if isinstance(value, bytes)]
         return found
 
     async def _cache(self) -> list[tuple[str, bytes]]:
-        async with redis.asyncio.from_url(self.vault.environment["DISPENSER_CACHE_URL"]) as client:
+        async with redis.asyncio.from_url(self.vault.cache) as client:
             keys = [key async for key in client.scan_iter("tok:*")]
             return [(key.decode(), value) for key in keys if (value := await client.get(key)) is not None]
 
@@ -155,6 +162,7 @@ async def test_every_key_is_rotated_and_retired_while_agents_ask_and_grants_refr
         assert {key_id for key_id, use in old.items() if use == "signing"} < await scene.shown_keys()
         assert await scene.traces(set(old)) == []
 
+        await scene.connect_by_command("mary")
         await agents.renew()
         await scene.done("keys", "retire", *old, "--now")
         scene.vault.export_keys()
@@ -165,7 +173,7 @@ async def test_every_key_is_rotated_and_retired_while_agents_ask_and_grants_refr
         assert set(agents.outcomes) == {"ok"}, agents.outcomes
     assert (scene.provider.reuses, scene.provider.overlaps) == (0, 0)
     grants = scene.vault.shown("grant", "list")
-    assert [grant["state"] for grant in grants] == ["active"] * len(SERVICES) * (len(OWNERS) + 1)
+    assert [grant["state"] for grant in grants] == ["active"] * len(SERVICES) * (len(OWNERS) + 2)
     assert not await scene.shown_keys() & set(old)
     assert await scene.traces(set(old)) == []
     assert {key["id"] for key in await scene.keys() if key["state"] == "retired"} == set(old)

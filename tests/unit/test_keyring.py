@@ -1,21 +1,24 @@
 """A keyring comes back from its text, names what is missing, and is divided by role."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import an_identity
+from builders import a_provider, an_identity
+from contract.stores import a_grant
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dispenser.vault_token import mint
 from shared import envelope, keyring
 from shared.errors import ConfigurationError, KeyMissing
-from shared.model import EnrolmentId, Owner, RefreshToken, ServiceName
+from shared.model import EnrolmentId, Owner, ProviderSecrets, RefreshToken, ServiceName
 from shared.secret import Secret
 
 DOCUMENT = keyring.generate()
+PRESENTED = RefreshToken(value=Secret("rt"))
 PLACE = (EnrolmentId("e"), ServiceName("s"), Owner("o"))
 
 
@@ -81,6 +84,46 @@ def test_a_gateway_writes_what_it_cannot_read_and_a_refresher_can() -> None:
     with pytest.raises(KeyMissing):
         envelope.open_enrolment(role_keys("gateway"), *PLACE, sealed)
     assert envelope.open_enrolment(role_keys("refresher"), *PLACE, sealed) == RefreshToken(value=Secret("rt"))
+
+
+GRANT = a_grant(sealed_credential=None)
+#: Everything that is sealed to the refreshers: how it is sealed, and how it is opened.
+TO_REFRESHERS: dict[str, tuple[Callable[..., bytes], Callable[..., object]]] = {
+    "credential": (
+        lambda keys: envelope.seal_credential(keys, GRANT.id, GRANT.owner, GRANT.generation, PRESENTED),
+        lambda keys, sealed: envelope.open_credential(keys, replace(GRANT, sealed_credential=sealed)),
+    ),
+    "enrolment": (
+        lambda keys: envelope.seal_enrolment(keys, *PLACE, PRESENTED),
+        lambda keys, sealed: envelope.open_enrolment(keys, *PLACE, sealed),
+    ),
+    "provider secrets": (
+        lambda keys: envelope.seal_provider_secrets(keys, a_provider(), ProviderSecrets()),
+        lambda keys, sealed: envelope.open_provider_secrets(keys, a_provider(), sealed),
+    ),
+    "spooled answer": (
+        lambda keys: envelope.seal_spooled(keys, GRANT.id, GRANT.owner, 1, b"answer"),
+        lambda keys, sealed: envelope.open_spooled(keys, GRANT.id, GRANT.owner, 1, sealed),
+    ),
+}
+OTHERS = sorted(set(keyring.ROLES) - {"refresher"})
+
+
+@pytest.mark.parametrize("what", TO_REFRESHERS)
+@pytest.mark.parametrize("role", OTHERS)
+def test_what_is_sealed_to_the_refreshers_is_opened_by_nobody_else(role: str, what: str) -> None:
+    seal, opened = TO_REFRESHERS[what]
+    sealed = seal(role_keys("gateway"))
+    assert opened(role_keys("refresher"), sealed)
+    with pytest.raises(KeyMissing):
+        opened(role_keys(role), sealed)
+
+
+@pytest.mark.parametrize("role", OTHERS)
+def test_nothing_of_the_private_grant_key_is_exported_to_anybody_else(role: str) -> None:
+    [private] = [entry["private"] for entry in DOCUMENT["keys"] if entry["use"] == "grant"]
+    assert private not in json.dumps(keyring.for_role(DOCUMENT, role))
+    assert not role_keys(role).grant_private
 
 
 def test_who_handles_no_secret_holds_no_key() -> None:

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 from dispenser.cli.app import app
 from workers import decision
 
-#: Longer than the emulated providers take to carry out a request whose sender was killed.
-AMBIGUITY_SECONDS = 10.0
+#: Longer than it takes, on a busy machine, from a claim to what an emulated provider does about it.
+AMBIGUITY_SECONDS = 30.0
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from shared.messages import Reason
 from shared.model import Grant, GrantState, Intent, OnReuse, Owner, RefreshToken, Rotation
 from shared.ports import Claim, Outgoing
 from shared.topology import EVENTS_EXCHANGE
-from workers.decision import LATE_SECONDS, LEASE_SECONDS
+from workers.decision import AMBIGUITY_SECONDS, LATE_SECONDS, LEASE_SECONDS
 
 GRACE = Rotation(grace_seconds=600, on_reuse=OnReuse.DENY)
 HOUR = 3600
@@ -139,6 +139,21 @@ async def test_killed_after_the_request_strict(connected: Vault):
     await due(connected)
     assert (await connected.grant()).state is GrantState.REAUTH_REQUIRED
     assert connected.events[-1] == "credential.reauth_required"
+
+
+async def test_killed_with_the_request_on_its_way_strict(connected: Vault):
+    """Carried out after its own repetition it would cost the whole family: it is waited for."""
+    connected.clock.advance(HOUR)
+    intent = await left_open(connected)
+    await connected.refresher()
+    calls = connected.emulator.token_calls
+    connected.clock.advance(AMBIGUITY_SECONDS - 20)
+    await connected.ask(1)
+    assert connected.emulator.token_calls == calls
+    await due(connected)
+    assert connected.emulator.token_calls == calls + 1
+    assert connected.clock() >= intent.opened_at + timedelta(seconds=AMBIGUITY_SECONDS)
+    await one_step(connected)
 
 
 async def test_killed_after_the_spool(connected: Vault):
@@ -296,6 +311,35 @@ async def test_stopped_at_the_lease_check(connected: Vault, monkeypatch: pytest.
     assert connected.emulator.token_calls == calls
     await connected.ask(1)
     await one_step(connected)
+
+
+async def test_two_refreshers_and_one_grant(connected: Vault):
+    """The intent of the other is open: it may be at it, though its lease has run out."""
+    await connected.refresher("refresher-2", spool="spool-2")
+    intent = await left_open(connected, holder="refresher-3")
+    calls = connected.emulator.token_calls
+    connected.clock.advance(LEASE_SECONDS + 1)
+    await connected.ask(1, times=3)
+    assert connected.emulator.token_calls == calls
+    await connected.store.rotations.release(intent, "holder_gone", connected.clock())
+    await connected.ask(1)
+    await one_step(connected)
+
+
+async def test_stopped_after_the_request_while_the_other_went_on(vault: Vault):
+    """The loser's new credential is kept for people, and overwrites nothing."""
+    await connect(vault, GRACE)
+    hang = Hang(processed=True)
+    vault.emulator.faults.next(hang)
+    asking = asyncio.create_task(vault.ask(1))
+    await hang.reached()
+    [intent] = await vault.store.rotations.open_intents()
+    await vault.store.rotations.release(intent, "holder_gone", vault.clock())
+    await (await vault.refresher("refresher-2", spool="spool-2"))._rotation.run(intent.grant_id, 1)
+    hang.release()
+    await asking
+    assert "grant.parked" in await vault.actions()
+    await one_step(vault)
 
 
 async def test_stopped_after_the_request(connected: Vault):

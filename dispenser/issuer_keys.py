@@ -69,7 +69,7 @@ class IssuerKeys:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 keys = await self._read(issuer)
-        except (NotSent, NoAnswer, ValueError, TimeoutError) as error:
+        except (NotSent, NoAnswer, ValueError, RecursionError, TimeoutError) as error:
             log.warning("An issuer's keys cannot be read", issuer=issuer.name, error=type(error).__name__)
             if held is None:
                 raise IssuerUnavailable(str(IssuerUnavailable.__doc__)) from None

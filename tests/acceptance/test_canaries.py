@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,7 +31,8 @@ from acceptance.working_agents import working
 from redis import Redis
 from services import postgresql
 from services.origin import NAMES, Name
-from services.server import Server, ServerFailed, wait_until
+from services.packets import MISSING, can_capture, captured
+from services.server import Server, ServerFailed
 from vault_jwt import vault_jwt
 
 from dispenser import Vault, VaultError
@@ -245,24 +245,13 @@ async def firehose(broker: Server, file: Path) -> AsyncIterator[None]:
 
 @contextmanager
 def capturing(whole: Run) -> Iterator[None]:
-    """All that goes to and from the three servers, where tcpdump is allowed to see it."""
-    program = shutil.which("tcpdump")
-    if program is None or os.geteuid() != 0:
+    """All that goes to and from the three servers, where it may be seen."""
+    if not can_capture():
         yield
         return
-    ports = [urlsplit(server.url).port for server in whole.servers.values()]
-    file = whole.folder / "packets.pcap"
-    wanted = " or ".join(f"tcp port {port}" for port in ports)
-    with subprocess.Popen(
-        [program, "-i", "lo", "-s", "0", "-U", "-B", "65536", "-w", str(file), "-Z", "root", wanted],
-        stderr=subprocess.DEVNULL,
-    ) as capture:
-        try:
-            assert wait_until(lambda: file.exists() and file.stat().st_size > 0)
-            yield
-        finally:
-            capture.terminate()
-    whole.packets = file
+    whole.packets = whole.folder / "packets.pcap"
+    with captured(whole.packets, [server.url for server in whole.servers.values()]):
+        yield
 
 
 def memory_of(process: Process, folder: Path) -> Path | None:
@@ -373,7 +362,7 @@ async def test_a_dispensers_memory_holds_what_it_hands_out_and_no_grant(run: Run
 
 async def test_what_went_over_the_wire_to_the_servers_holds_none(run: Run) -> None:
     if run.packets is None:
-        _skip("packets are captured by root with tcpdump: install it")
+        _skip(MISSING)
     assert run.packets is not None
     assert run.packets.stat().st_size > 100_000
     assert run.canaries.in_files(run.packets) == {}

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,7 +266,8 @@ def memory_of(process: Process, folder: Path) -> Path | None:
             start, end = (int(part, 16) for part in line.split()[0].split("-"))
             if line.split()[1].startswith("rw") and "[v" not in line:
                 memory.seek(start)
-                copy.write(memory.read(end - start) or b"")
+                with suppress(OSError):  # it may be gone since
+                    copy.write(memory.read(end - start) or b"")
     return file
 
 

@@ -127,6 +127,34 @@ def of_overload(
     )
 
 
+def of_revocation(
+    kind: str,
+    subject: str,
+    *,
+    owner: str = "",
+    service: str = "",
+    generation: int | None = None,
+    door: str,
+    at: datetime,
+) -> AuditRecord:
+    """The record of a right that was taken back; `agent` is the subject where it is one."""
+    return AuditRecord(
+        writer="",
+        sequence=0,
+        at=at,
+        action=f"{kind}.revoked",
+        outcome=Code.OK.value,
+        agent=subject if kind == "agent" else "",
+        session=subject if kind == "session" else "",
+        owner=owner,
+        service=service,
+        generation=generation,
+        request_id=subject if kind == "token" else "",
+        door=door,
+        reason="" if kind in ("agent", "session", "token", "grant") else f"{kind} {subject}".strip(),
+    )
+
+
 def _acting(identity: Identity) -> str:
     """Who acts with a delegated vault token, before what else there is to say."""
     return f"By {' for '.join(identity.actors)}. " if identity.actors else ""

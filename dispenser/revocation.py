@@ -33,6 +33,7 @@ def subjects(identity: Identity) -> tuple[tuple[RevocationKind, str], ...]:
         (RevocationKind.ALL, ""),
         (RevocationKind.AGENT, identity.agent),
         (RevocationKind.SESSION, identity.session),
+        (RevocationKind.TOKEN, identity.token_id),
         (RevocationKind.OWNER, identity.owner),
         (RevocationKind.OWNER, identity.acts_for),
         *((RevocationKind.AGENT, actor) for actor in identity.actors),

@@ -33,6 +33,7 @@ from shared.model import (
     EnrolmentId,
     Grant,
     GrantId,
+    Handback,
     Owner,
     Presented,
     Provider,
@@ -70,6 +71,7 @@ _BOUND_AS: Final[Mapping[SealedColumn, str]] = {
     SealedColumn.ENROLMENTS: "enrolment",
     SealedColumn.VERIFIERS: "verifier",
     SealedColumn.TRANSPORT_KEYS: "transport key",
+    SealedColumn.HANDBACKS: "credential",
 }
 _NAMES = {kind: name for name, kind in _PRESENTED.items()}
 
@@ -85,8 +87,21 @@ def open_credential(keys: Keyring, grant: Grant) -> Credential:
     """Raises: SealBroken, KeyMissing."""
     if grant.sealed_credential is None:
         return ClientItself()
-    place = _place("credential", grant.id, grant.owner)
-    opened = _unpack(_open_from_refreshers(keys, grant.sealed_credential, place, grant.generation))
+    return _opened_credential(keys, grant.id, grant.owner, grant.generation, grant.sealed_credential)
+
+
+def open_handback(keys: Keyring, handback: Handback) -> Credential:
+    """A revoked grant's credential, sealed as the grant had it. Raises: SealBroken, KeyMissing."""
+    return _opened_credential(
+        keys, handback.grant_id, handback.owner, handback.generation, handback.sealed_credential
+    )
+
+
+def _opened_credential(
+    keys: Keyring, grant_id: GrantId, owner: Owner, generation: int, sealed: bytes
+) -> Credential:
+    place = _place("credential", grant_id, owner)
+    opened = _unpack(_open_from_refreshers(keys, sealed, place, generation))
     if isinstance(opened, AuthorizationCode):
         raise SealBroken("A grant holds an authorization code instead of a credential.")
     return opened

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgpack
 
 from shared.errors import MalformedMessage
-from shared.model import EnrolmentId, GrantId, Owner, ServiceName
+from shared.model import EnrolmentId, GrantId, HandbackId, Owner, ServiceName
 
 EVENT_TYPE_PREFIX: Final = "dev.token-dispenser.vault."
 EVENT_SOURCE: Final = "token-dispenser"
@@ -43,7 +43,14 @@ class EnrolmentEvent:
     enrolment_id: EnrolmentId
 
 
-RefresherMessage = ExpiryEvent | EnrolmentEvent
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandbackEvent:
+    """A revoked grant's credential waits for its provider to be told."""
+
+    handback_id: HandbackId
+
+
+RefresherMessage = ExpiryEvent | EnrolmentEvent | HandbackEvent
 
 
 def encode(message: RefresherMessage) -> bytes:
@@ -58,6 +65,8 @@ def encode(message: RefresherMessage) -> bytes:
             }
         case EnrolmentEvent():
             body = {"kind": "enrolment", "enrolment": message.enrolment_id}
+        case HandbackEvent():
+            body = {"kind": "handback", "handback": message.handback_id}
     return bytes(msgpack.packb(body))
 
 
@@ -81,6 +90,8 @@ def _map(body: bytes) -> dict[str, Any]:
 def _decoded(fields: dict[str, Any]) -> RefresherMessage:
     if fields["kind"] == "enrolment":
         return EnrolmentEvent(enrolment_id=EnrolmentId(_text(fields["enrolment"])))
+    if fields["kind"] == "handback":
+        return HandbackEvent(handback_id=HandbackId(_text(fields["handback"])))
     if fields["kind"] != "expiry":
         raise ValueError
     return ExpiryEvent(

@@ -17,6 +17,7 @@ Owner = NewType("Owner", str)
 GrantId = NewType("GrantId", str)
 EnrolmentId = NewType("EnrolmentId", str)
 IntentId = NewType("IntentId", str)
+HandbackId = NewType("HandbackId", str)
 
 #: The owner of team and service accounts.
 SHARED_OWNER = Owner("shared")
@@ -426,6 +427,20 @@ class Intent:
     opened_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handback:
+    """A revoked grant's credential on its way back to the provider (RFC 7009), opened by a refresher only."""
+
+    id: HandbackId
+    grant_id: GrantId
+    service: ServiceName
+    owner: Owner
+    #: The grant's before it was revoked, which the credential is sealed for.
+    generation: int
+    sealed_credential: bytes
+    created_at: datetime
+
+
 class RevocationKind(StrEnum):
     """What a revocation is about."""
 
@@ -433,6 +448,7 @@ class RevocationKind(StrEnum):
     AGENT = "agent"
     SESSION = "session"
     OWNER = "owner"
+    TOKEN = "token"  # noqa: S105 - one vault token, by its `jti`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -440,7 +456,7 @@ class Revocation:
     """Vault tokens of a subject issued at or before `revoked_at` are void."""
 
     kind: RevocationKind
-    #: Agent, session or owner; empty for `all`.
+    #: Agent, session, owner or a vault token's id; empty for `all`.
     subject: str
     revoked_at: datetime
 
@@ -495,6 +511,7 @@ class SealedColumn(StrEnum):
     ENROLMENTS = "enrolments.sealed"
     VERIFIERS = "consents.sealed_verifier"
     TRANSPORT_KEYS = "transport_keys.sealed"
+    HANDBACKS = "handbacks.sealed_credential"
 
     @property
     def use(self) -> str:

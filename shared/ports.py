@@ -21,6 +21,8 @@ from shared.model import (
     Grant,
     GrantId,
     GrantState,
+    Handback,
+    HandbackId,
     Intent,
     IntentId,
     Issuer,
@@ -207,8 +209,19 @@ class GrantStore(Protocol):
     async def revoke(
         self, grant_id: GrantId, now: datetime, events: Sequence[LifecycleEvent]
     ) -> Grant | None:
-        """State `revoked`, generation + 1, credential and token wiped, nothing due. None: no such grant, or
-        revoked already."""
+        """State `revoked`, generation + 1, credential and token wiped, nothing due; the credential goes to
+        the handbacks. None: no such grant, or revoked already."""
+
+    async def revoke_all(
+        self,
+        now: datetime,
+        event: Callable[[Grant], LifecycleEvent],
+        *,
+        services: Collection[ServiceName] | None = None,
+        owner: Owner | None = None,
+    ) -> list[Grant]:
+        """As `revoke`, every grant of these services, of this owner, or at all, in one transaction. Returns
+        them as they now are; those that were revoked already are not among them."""
 
     async def revoked_since(self, moment: datetime) -> list[Grant]:
         """Grants that were revoked at the moment or later, and still are."""
@@ -322,6 +335,21 @@ class EnrolmentStore(Protocol):
 
     async def fail(self, enrolment_id: EnrolmentId, error: str, now: datetime) -> None:
         """Wipe what was presented, state `failed`. An existing grant stays as it is."""
+
+
+class HandbackStore(Protocol):
+    """Credentials of revoked grants that their providers have not been told of yet."""
+
+    async def take(
+        self, handback_id: HandbackId, *, holder: str, now: datetime, until: datetime
+    ) -> Handback | None:
+        """The handback, leased to one refresher. None: ended, or another's."""
+
+    async def pending(self, now: datetime, limit: int) -> Sequence[HandbackId]:
+        """Those that nobody holds, oldest first."""
+
+    async def end(self, handback_id: HandbackId) -> None:
+        """Forget it, and the credential in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -492,6 +520,8 @@ class Store(Protocol):
     def rotations(self) -> RotationStore: ...
     @property
     def enrolments(self) -> EnrolmentStore: ...
+    @property
+    def handbacks(self) -> HandbackStore: ...
     @property
     def consents(self) -> ConsentStore: ...
     @property

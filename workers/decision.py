@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Final
 
 from shared.expiry import backoff_seconds
@@ -194,3 +195,15 @@ def ends_enrolment(refused: Refused) -> bool:
     """The owner is better told now: no repetition of the request would do."""
     final = refused.kind in (RefusalKind.DEAD, RefusalKind.CLIENT_CONFIG)
     return final or refused.code in refusal_code.DECLARATION
+
+
+#: Statuses from here on are the provider's own trouble.
+BROKEN: Final = 500
+
+
+def told(status: int | None) -> bool:
+    """A revocation request (RFC 7009 §2.2) has come to its end. None: there was no answer.
+
+    An unknown token is a 200 too; a 503 says that it still exists, and to try again (§2.2.1).
+    """
+    return status is not None and status != HTTPStatus.TOO_MANY_REQUESTS and status < BROKEN

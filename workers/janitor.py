@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from shared.errors import MalformedMessage, VaultError
-from shared.messages import EnrolmentEvent, ExpiryEvent, decode
+from shared.messages import EnrolmentEvent, ExpiryEvent, HandbackEvent, decode
 from shared.ports import Ack, AuditJournal, Bus, Cache, Clock, Delivery, Settlement, Store
 from shared.topology import DEAD_QUEUE
 from workers.announcements import Announcements
@@ -111,3 +111,5 @@ def _about(body: bytes) -> str:
             return f"grant {grant_id} at generation {generation}"
         case EnrolmentEvent(enrolment_id=enrolment_id):
             return f"enrolment {enrolment_id}"
+        case HandbackEvent(handback_id=handback_id):
+            return f"handback {handback_id}"

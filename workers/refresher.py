@@ -8,7 +8,7 @@ import structlog
 from shared import topology
 from shared.errors import MalformedMessage, VaultError
 from shared.keyring import Keyring
-from shared.messages import EnrolmentEvent, ExpiryEvent, Reason, RefresherMessage, decode
+from shared.messages import EnrolmentEvent, ExpiryEvent, HandbackEvent, Reason, RefresherMessage, decode
 from shared.ports import (
     AuditJournal,
     Bus,
@@ -25,6 +25,7 @@ from workers.bench import Bench
 from workers.conclusion import Conclusion
 from workers.enrolment import Enrolments
 from workers.flights import Flights
+from workers.handbacks import Handbacks
 from workers.heartbeat import Heartbeat
 from workers.outage import Outage
 from workers.replay import Replay
@@ -71,6 +72,7 @@ class Refresher:
         conclusion = Conclusion(bench)
         self._rotation = Rotation(bench, conclusion)
         self._enrolments = Enrolments(bench)
+        self._handbacks = Handbacks(bench)
         self._replay = Replay(bench, conclusion, self._enrolments)
         self._flights: Flights[RefresherMessage, Result] = Flights()
         self._outage = Outage("replaying the spool")
@@ -108,6 +110,8 @@ class Refresher:
                     return await self._rotation.run(grant_id, generation)
                 case EnrolmentEvent(enrolment_id=enrolment_id):
                     return await self._enrolments.run(enrolment_id)
+                case HandbackEvent(handback_id=handback_id):
+                    return await self._handbacks.run(handback_id)
         except VaultError as error:
             return Postponed(UNAVAILABLE_SECONDS, error.code)
         except Exception as error:  # noqa: BLE001 - one message's bug must not end the others

@@ -1,10 +1,10 @@
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from shared.errors import VaultError
-from shared.messages import EnrolmentEvent, ExpiryEvent, Reason, RefresherMessage, encode
-from shared.model import EnrolmentId
+from shared.messages import EnrolmentEvent, ExpiryEvent, HandbackEvent, Reason, RefresherMessage, encode
 from shared.ports import Bus, Clock, Outgoing, Store
 from shared.topology import DUE_KEY, REFRESH_EXCHANGE
 from workers.outage import Outage
@@ -30,7 +30,7 @@ class Scheduler:
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._outage = Outage("announcing what is due")
-        self._quiet_until: dict[EnrolmentId, datetime] = {}
+        self._quiet_until: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Announce until cancelled."""
@@ -40,7 +40,8 @@ class Scheduler:
 
     async def announce(self) -> int:
         """Announce all that is due now, and return how much that is. Raises: VaultError."""
-        return await self._announce_grants() + await self._announce_enrolments()
+        announced = await self._announce_grants() + await self._announce_enrolments()
+        return announced + await self._announce_handbacks()
 
     async def _attempt(self) -> None:
         try:
@@ -68,15 +69,23 @@ class Scheduler:
                 return announced
 
     async def _announce_enrolments(self) -> int:
+        pending = await self._store.enrolments.pending(self._clock(), BATCH)
+        return await self._announce_once({i: EnrolmentEvent(enrolment_id=i) for i in pending})
+
+    async def _announce_handbacks(self) -> int:
+        pending = await self._store.handbacks.pending(self._clock(), BATCH)
+        return await self._announce_once({i: HandbackEvent(handback_id=i) for i in pending})
+
+    async def _announce_once(self, events: Mapping[str, EnrolmentEvent | HandbackEvent]) -> int:
+        """Nobody marks these in the database, so this scheduler remembers what it has announced."""
         now = self._clock()
-        pending = await self._store.enrolments.pending(now, BATCH)
         self._quiet_until = {i: until for i, until in self._quiet_until.items() if until > now}
-        new = [enrolment_id for enrolment_id in pending if enrolment_id not in self._quiet_until]
-        await self._publish([EnrolmentEvent(enrolment_id=enrolment_id) for enrolment_id in new])
+        new = {i: event for i, event in events.items() if i not in self._quiet_until}
+        await self._publish(list(new.values()))
         self._quiet_until |= dict.fromkeys(new, _repeat_at(now))
         return len(new)
 
-    async def _publish(self, messages: list[ExpiryEvent] | list[EnrolmentEvent]) -> None:
+    async def _publish(self, messages: Sequence[RefresherMessage]) -> None:
         # All at once, so that the broker confirms them together.
         await asyncio.gather(*(self._bus.publish(_outgoing(message)) for message in messages))
 

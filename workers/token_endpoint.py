@@ -53,10 +53,20 @@ class TokenEndpoint:
         await self._keep(entry, answer)
         return answer
 
+
     async def sweep(self) -> None:
         """Give back the room of requests that were never sent. Raises: SpoolUnavailable."""
         if swept := await self._spool.sweep():
             log.info("Room in the spool is given back: nothing was sent", files=swept)
+
+    async def tell(self, request: HttpRequest) -> Answer | None:
+        """Send what may be sent again, so that no answer has to be kept. None: there is none."""
+        sent_at = self._clock()
+        try:
+            return Answer.of(await self._http.send(request), sent_at)
+        except (NotSent, NoAnswer):
+            return None
+
 
     async def left_behind(self) -> list[Pending]:
         """Entries that nobody in this process has in hand. Raises: SpoolUnavailable."""

@@ -13,8 +13,8 @@ from dispenser.agent_key import from_text, public_jwk, thumbprint
 from dispenser.cli.duration import seconds
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, aside, listing
+from dispenser.cli.revocations import agent_revoked, subject_revoked
 from dispenser.cli.session import execute, opened
-from dispenser.revoke import revoke_agent, revoke_subject
 from dispenser.vault_token import LONGEST_TTL_SECONDS, Identity, mint
 from dispenser.wiring.world import new_id
 from shared.model import Agent, AgentName, Owner, Proof, RevocationKind, SessionId
@@ -132,14 +132,12 @@ async def _minted(
 
 
 async def _revoked(name: AgentName, session: str) -> str:
-    async with opened() as at:
-        if not name:
-            kind = RevocationKind.SESSION if session else RevocationKind.ALL
-            await revoke_subject(at.store, at.cache, kind, session, at.clock())
-            return f"session {session}" if session else "every vault token"
-        if not await revoke_agent(at.store, at.cache, name, at.clock()):
-            raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
-        return f"agent {name}"
+    if not name:
+        await subject_revoked(RevocationKind.SESSION if session else RevocationKind.ALL, session)
+        return f"session {session}" if session else "every vault token"
+    if not await agent_revoked(name):
+        raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
+    return f"agent {name}"
 
 
 async def _restored(name: AgentName) -> None:

@@ -14,6 +14,7 @@ from dispenser.cli import (
     keys,
     policies,
     processes,
+    revocations,
     set_up,
 )
 from dispenser.cli.failure import exit_code, explanation
@@ -27,7 +28,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (demonstration, set_up, processes, catalogue, grants, agents, policies, access, audit, keys):
+for part in (
+    demonstration,
+    set_up,
+    processes,
+    catalogue,
+    grants,
+    agents,
+    policies,
+    access,
+    audit,
+    keys,
+    revocations,
+):
     part.register(app)
 
 

@@ -9,11 +9,10 @@ import typer
 from dispenser import connect, enrol, loopback
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, ago, aside, listing, value
+from dispenser.cli.revocations import grant_revoked
 from dispenser.cli.session import execute, opened, opened_with_bus
 from dispenser.presented import presented
-from dispenser.revoke import revoke_grant
 from dispenser.wiring.world import World, connect_url, utc_now
-from shared.errors import CacheUnavailable
 from shared.model import (
     AuthorizationCode,
     Enrolment,
@@ -95,12 +94,9 @@ def show(service: str, *, owner: OwnerOption, as_json: AsJson = False) -> None:
 
 @grant.command("revoke")
 def revoke(service: str, *, owner: OwnerOption) -> None:
-    """Wipe a grant's credential and stop its tokens, from the next request on.
-
-    Tokens that agents hold already live to their end; the provider is not told.
-    """
-    execute(_revoked(ServiceName(service), Owner(owner)))
-    aside.print(f"Revoked {service} of {owner}.")
+    """Stop a grant's tokens from the next request on, and give its credential back to the provider."""
+    said = execute(grant_revoked(ServiceName(service), Owner(owner)))
+    aside.print(f"Revoked {service} of {owner}.\n{said}", markup=False, soft_wrap=True)
 
 
 async def _connected(service_name: ServiceName, owner: Owner, *, no_browser: bool) -> tuple[Grant, Service]:
@@ -217,19 +213,6 @@ async def _found(at: World, service: ServiceName, owner: Owner) -> Grant:
     if found is None:
         raise Refused(f"{owner} has not connected {service}: `dispenser grant list` shows what there is.")
     return found
-
-
-async def _revoked(service: ServiceName, owner: Owner) -> None:
-    async with opened() as at:
-        try:
-            revoked = await revoke_grant(at.store, at.cache, await _found(at, service, owner), at.clock())
-        except CacheUnavailable:
-            raise Refused(
-                "It is revoked in the database, but the cache does not answer: the janitor wipes the token "
-                "there as soon as it does."
-            ) from None
-        if revoked is None:
-            raise Refused(f"{service} of {owner} was revoked before.")
 
 
 def _say_connected(granted: Grant, service: Service) -> None:

@@ -11,7 +11,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from dispenser.dispense import Dispenser
-from dispenser.http import audit, callback, consent, credentials, exchange, grants, health, tokens
+from dispenser.http import (
+    audit,
+    callback,
+    consent,
+    credentials,
+    exchange,
+    grants,
+    health,
+    revocations,
+    tokens,
+)
 from dispenser.http.admins import Admins
 from dispenser.http.body_limit import BodyLimit
 from dispenser.http.description import EVERYWHERE, completed
@@ -91,7 +101,7 @@ def build_app(
         replays=Replays(cache, clock),
         workloads=workloads,
     )
-    for part in (credentials, grants, tokens, exchange, consent, callback, audit, health):
+    for part in (credentials, grants, tokens, exchange, consent, callback, revocations, audit, health):
         app.include_router(part.router)
     app.add_middleware(BodyLimit)
     app.add_middleware(DefaultHeaders)

@@ -49,6 +49,8 @@ async def fill(store: Store, key_id: str = OLD) -> None:
         )
     )
     await store.transport_keys.add(20_000, sealed(key_id), later(86_400))
+    gone = await granted(store, owner=Owner("gone"), sealed_credential=sealed(key_id))
+    await store.grants.revoke(gone.id, NOW, [])
 
 
 async def tokens(store: Store, number: int, key_id: str = OLD) -> None:
@@ -97,7 +99,8 @@ async def test_what_an_envelope_is_bound_to_comes_with_its_row(store: Store):
     for column in SealedColumn:
         [row] = await store.sealed.page(column, after=None, limit=1)
         bound[column] = row.bound_to
-    [grant] = await store.grants.select()
+    [grant] = await store.grants.select(owner=Owner("ada"))
+    [gone] = await store.grants.select(owner=Owner("gone"))
     provider = a_provider()
     assert bound == {
         SealedColumn.PROVIDER_SECRETS: (provider.name, provider.token_url, provider.client_id),
@@ -107,6 +110,7 @@ async def test_what_an_envelope_is_bound_to_comes_with_its_row(store: Store):
         SealedColumn.ENROLMENTS: (bound[SealedColumn.ENROLMENTS][0], "time-tracker", "ada"),
         SealedColumn.VERIFIERS: (b"state".hex(), "time-tracker", "ada"),
         SealedColumn.TRANSPORT_KEYS: (),
+        SealedColumn.HANDBACKS: (gone.id, "gone"),
     }
 
 

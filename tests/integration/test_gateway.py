@@ -520,3 +520,45 @@ async def curl(*arguments: str) -> dict[str, Any]:
         subprocess.run, ["curl", "--silent", "--noproxy", "*", *arguments], capture_output=True, check=True
     )
     return dict(json.loads(ended.stdout))
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "grants", "status"),
+    [
+        ("session", "another", 0, 200),
+        ("token", "another", 0, 200),
+        ("grant", "time-tracker", 1, 409),
+        ("owner", "ada", 1, 401),
+        ("provider", "emulated", 1, 409),
+        ("everything", "", 1, 401),
+        ("agent", "tracker", 0, 401),
+    ],
+)
+async def test_an_admin_takes_rights_back_from_the_next_request_on(
+    connected: Gateway, kind: str, subject: str, grants: int, status: int
+) -> None:
+    gateway = connected
+    wanted = {"kind": kind, "subject": subject} | ({"owner": "ada"} if kind == "grant" else {})
+    revoked = await gateway.http.post(
+        "/v1/revocations", json=wanted, headers=bearer(gateway.vault.admin_token)
+    )
+    assert (revoked.status_code, revoked.json()["grants"]) == (200, grants), revoked.text
+    assert (await gateway.ask()).status_code == status
+
+
+async def test_nobody_else_takes_rights_back_and_nothing_unknown_is(gateway: Gateway) -> None:
+    mine = await gateway.http.post(
+        "/v1/revocations", json={"kind": "everything"}, headers=bearer(gateway.tracker)
+    )
+    assert problem(mine)[0] == 401
+    for wanted, status in (
+        ({"kind": "agent", "subject": "nobody"}, 404),
+        ({"kind": "provider", "subject": "nobody"}, 404),
+        ({"kind": "grant", "subject": "time-tracker", "owner": "nobody"}, 404),
+        ({"kind": "everything", "subject": "ada"}, 400),
+        ({"kind": "owner"}, 400),
+    ):
+        refused = await gateway.http.post(
+            "/v1/revocations", json=wanted, headers=bearer(gateway.vault.admin_token)
+        )
+        assert problem(refused)[0] == status

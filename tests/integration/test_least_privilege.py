@@ -67,7 +67,7 @@ READS = {
 }
 WRITES = {
     "serve": {"tok:s:o"},
-    "gateway": {"tok:s:o", "proof:d"},
+    "gateway": {"tok:s:o", "epoch:agent:a", "proof:d"},  # where admins revoke
     "refresher": {"tok:s:o", "provider:p", "alive:r"},
     "scheduler": set(),
     "janitor": {"tok:s:o", "epoch:agent:a"},
@@ -90,22 +90,22 @@ COMMANDS = (
 TABLES = tuple(metadata.tables)
 INSERTS = {
     "serve": {"transport_keys"},
-    "gateway": {"enrolments", "consents", "transport_keys"},
+    "gateway": {"enrolments", "consents", "transport_keys", "revocations", "handbacks", "outbox"},
     "refresher": {"grants", "intents", "outbox", "audit_log", "audit_tiles"},
     "scheduler": set(),
     "janitor": {"outbox", "audit_log", "audit_tiles", "audit_checkpoints"},
 }
 UPDATES = {
     "serve": set(),
-    "gateway": set(),
-    "refresher": {"grants", "intents", "enrolments", "audit_tiles", "audit_tree"},
+    "gateway": {"catalogue", "agents", "revocations", "grants"},  # of what a revocation changes
+    "refresher": {"grants", "intents", "enrolments", "handbacks", "audit_tiles", "audit_tree"},
     "scheduler": {"grants"},  # of one column
     "janitor": {"grants", "intents", "audit_tiles", "audit_tree"},
 }
 DELETES = {
     "serve": set(),
     "gateway": {"consents"},
-    "refresher": {"outbox"},
+    "refresher": {"outbox", "handbacks"},
     "scheduler": set(),
     "janitor": {
         "intents",

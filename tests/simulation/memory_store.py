@@ -22,6 +22,7 @@ from shared.model import (
     Grant,
     GrantId,
     GrantState,
+    HandbackId,
     Intent,
     IntentId,
     Issuer,
@@ -407,6 +408,13 @@ class MemoryEnrolments:
         row.lease_until, row.ended_at = None, now
 
 
+class MemoryHandbacks:
+    """Nobody revokes in the simulation, so there are none."""
+
+    async def pending(self, now: datetime, limit: int) -> list[HandbackId]:
+        return []
+
+
 class MemoryConsents:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -505,6 +513,7 @@ class MemoryStore:
         self.rotations = MemoryRotations(tables, new_id or (lambda: f"intent-{next(numbers)}"))
         self.enrolments = MemoryEnrolments(tables)
         self.consents = MemoryConsents(tables)
+        self.handbacks = MemoryHandbacks()
         self.revocations = MemoryRevocations(tables)
         self.admins = MemoryAdmins(tables)
         self.outbox = MemoryOutbox(tables)

@@ -15,7 +15,7 @@ from shared.cache_keys import epoch_value
 from shared.model import Owner, Revocation, RevocationKind
 
 SUBJECTS = subjects(an_identity())
-OTHERS = subjects(an_identity(agent="intern", session="session-2", owner="grace"))[1:]
+OTHERS = subjects(an_identity(agent="intern", session="session-2", owner="grace", token_id="token-2"))[1:]
 MICROSECOND = timedelta(microseconds=1)
 MOMENTS = st.sampled_from([NOW - timedelta(1), NOW - MICROSECOND, NOW, NOW + MICROSECOND, NOW + timedelta(1)])
 
@@ -25,15 +25,22 @@ def cached(subject: int, moment: datetime) -> list[bytes | None]:
     return [epoch_value(moment) if place == subject else None for place in range(len(SUBJECTS))]
 
 
-def test_a_token_has_four_subjects() -> None:
+def test_a_token_has_five_subjects() -> None:
     assert SUBJECTS == (
         (RevocationKind.ALL, ""),
         (RevocationKind.AGENT, "tracker"),
         (RevocationKind.SESSION, "session-1"),
+        (RevocationKind.TOKEN, "token-1"),
         (RevocationKind.OWNER, "ada"),
     )
     assert cache_keys(an_identity()) == [
-        *("epoch:all:", "epoch:agent:tracker", "epoch:session:session-1", "epoch:owner:ada")
+        *(
+            "epoch:all:",
+            "epoch:agent:tracker",
+            "epoch:session:session-1",
+            "epoch:token:token-1",
+            "epoch:owner:ada",
+        )
     ]
 
 
@@ -44,7 +51,7 @@ def test_a_delegated_one_is_void_with_whoever_acts_with_it_and_whom_it_is_for() 
         (RevocationKind.AGENT, "intern"),
         (RevocationKind.OWNER, "grace"),
     }
-    assert len(subjects(child)) == 6
+    assert len(subjects(child)) == 7
 
 
 @pytest.mark.parametrize(

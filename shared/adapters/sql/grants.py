@@ -1,14 +1,28 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, case, func, insert, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.adapters.sql.columns import UtcDateTime, noun_of
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.outbox import put_events
-from shared.adapters.sql.tables import grants, refreshable
+from shared.adapters.sql.tables import grants, handbacks, refreshable
 from shared.messages import LifecycleEvent
 from shared.model import Grant, GrantId, GrantState, Owner, ServiceName
+
+_REVOKED: Final = {
+    "state": GrantState.REVOKED,
+    "sealed_credential": None,
+    "credential_fingerprint": b"",
+    "sealed_token": None,
+    "token_expires_at": None,
+    "refresh_at": None,
+    "announced_until": None,
+    "credential_expires_at": None,
+    "warn_at": None,
+}
 
 
 class SqlGrants:
@@ -67,23 +81,35 @@ class SqlGrants:
         self, grant_id: GrantId, now: datetime, events: Sequence[LifecycleEvent]
     ) -> Grant | None:
         """Wipe credential and token, and move the generation on, so that no rotation under way can land."""
-        wiped = {"sealed_credential": None, "credential_fingerprint": b"", "sealed_token": None}
-        idle = dict.fromkeys(
-            ("token_expires_at", "refresh_at", "announced_until", "credential_expires_at", "warn_at")
-        )
-        change = (
-            update(grants)
-            .where(grants.c.id == grant_id, grants.c.state != GrantState.REVOKED)
-            .values(state=GrantState.REVOKED, generation=grants.c.generation + 1, updated_at=now)
-            .values(wiped | idle)
-            .returning(grants)
-        )
+        wanted = select(grants).where(grants.c.id == grant_id, grants.c.state != GrantState.REVOKED)
         async with self._database.writing() as connection:
-            row = (await connection.execute(change)).mappings().one_or_none()
+            row = (await connection.execute(wanted.with_for_update())).mappings().one_or_none()
             if row is None:
                 return None
+            revoked = await _revoked(connection, noun_of(Grant, row), now)
             await put_events(self._database, connection, events, now)
-        return noun_of(Grant, row)
+        return revoked
+
+    async def revoke_all(
+        self,
+        now: datetime,
+        event: Callable[[Grant], LifecycleEvent],
+        *,
+        services: Collection[ServiceName] | None = None,
+        owner: Owner | None = None,
+    ) -> list[Grant]:
+        """Every grant of these services, of this owner, or at all, in one transaction."""
+        wanted = select(grants).where(grants.c.state != GrantState.REVOKED).order_by(grants.c.id)
+        if services is not None:
+            wanted = wanted.where(grants.c.service.in_(services))
+        if owner is not None:
+            wanted = wanted.where(grants.c.owner == owner)
+        async with self._database.writing() as connection:
+            rows = (await connection.execute(wanted.with_for_update())).mappings()
+            before = [noun_of(Grant, row) for row in rows]
+            revoked = [await _revoked(connection, grant, now) for grant in before]
+            await put_events(self._database, connection, [event(grant) for grant in revoked], now)
+        return revoked
 
     async def revoked_since(self, moment: datetime) -> list[Grant]:
         """Grants that were revoked at the moment or later, and still are."""
@@ -95,3 +121,20 @@ class SqlGrants:
         async with self._database.reading() as connection:
             row = (await connection.execute(select(grants).where(*conditions))).mappings().one_or_none()
         return None if row is None else noun_of(Grant, row)
+
+
+async def _revoked(connection: AsyncConnection, grant: Grant, now: datetime) -> Grant:
+    if grant.sealed_credential is not None:
+        row = {
+            "id": f"{grant.id}.{grant.generation}",
+            "grant_id": grant.id,
+            "service": grant.service,
+            "owner": grant.owner,
+            "generation": grant.generation,
+            "sealed_credential": grant.sealed_credential,
+            "created_at": now,
+        }
+        await connection.execute(insert(handbacks).values(row))
+    change = update(grants).where(grants.c.id == grant.id).values(_REVOKED | {"updated_at": now})
+    moved = change.values(generation=grants.c.generation + 1).returning(grants)
+    return noun_of(Grant, (await connection.execute(moved)).mappings().one())

@@ -12,17 +12,27 @@ DECLARE
         ARRAY['vault_gateway', 'SELECT', 'grants, revocations, admins, audit_log'],
         ARRAY['vault_gateway', 'SELECT, INSERT', 'enrolments, transport_keys'],
         ARRAY['vault_gateway', 'SELECT, INSERT, DELETE', 'consents'],
+        -- What admins revoke there.
+        ARRAY['vault_gateway', 'UPDATE (version)', 'catalogue'],
+        ARRAY['vault_gateway', 'UPDATE (revoked_at)', 'agents'],
+        ARRAY['vault_gateway', 'INSERT, UPDATE', 'revocations'],
+        ARRAY['vault_gateway', 'UPDATE (state, generation, updated_at, sealed_credential, credential_fingerprint, '
+            'sealed_token, token_expires_at, refresh_at, announced_until, credential_expires_at, warn_at)', 'grants'],
+        ARRAY['vault_gateway', 'INSERT', 'handbacks'],
+        ARRAY['vault_gateway', 'SELECT, INSERT', 'outbox'],
+        ARRAY['vault_gateway', 'USAGE', 'SEQUENCE outbox_position_seq'],
 
         ARRAY['vault_refresher', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies, issuers'],
         ARRAY['vault_refresher', 'SELECT, INSERT, UPDATE', 'grants, intents'],
         ARRAY['vault_refresher', 'SELECT, UPDATE', 'enrolments'],
+        ARRAY['vault_refresher', 'SELECT, UPDATE, DELETE', 'handbacks'],
         ARRAY['vault_refresher', 'SELECT, INSERT, DELETE', 'outbox'],
         ARRAY['vault_refresher', 'USAGE', 'SEQUENCE outbox_position_seq'],
         ARRAY['vault_refresher', 'SELECT, INSERT', 'audit_log'],
         ARRAY['vault_refresher', 'SELECT, INSERT, UPDATE', 'audit_tiles'],
         ARRAY['vault_refresher', 'SELECT, UPDATE', 'audit_tree'],
 
-        ARRAY['vault_scheduler', 'SELECT', 'alembic_version, grants, enrolments'],
+        ARRAY['vault_scheduler', 'SELECT', 'alembic_version, grants, enrolments, handbacks'],
         ARRAY['vault_scheduler', 'UPDATE (announced_until)', 'grants'],
 
         ARRAY['vault_janitor', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies, issuers'],

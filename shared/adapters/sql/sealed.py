@@ -7,7 +7,15 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, LargeBinary, Select, func, select, update
 
 from shared.adapters.sql.engine import Database
-from shared.adapters.sql.tables import consents, enrolments, grants, intents, providers, transport_keys
+from shared.adapters.sql.tables import (
+    consents,
+    enrolments,
+    grants,
+    handbacks,
+    intents,
+    providers,
+    transport_keys,
+)
 from shared.model import SealedColumn, SealedRow
 from shared.ports import RowId
 
@@ -73,6 +81,11 @@ _PLACES: Final[Mapping[SealedColumn, _Place]] = {
         id=consents.c.state_hash,
         bound_to=(consents.c.state_hash, consents.c.service, consents.c.owner),
         words=_consent_words,
+    ),
+    SealedColumn.HANDBACKS: _Place(
+        column=handbacks.c.sealed_credential,
+        id=handbacks.c.id,
+        bound_to=(handbacks.c.grant_id, handbacks.c.owner),
     ),
     SealedColumn.TRANSPORT_KEYS: _Place(column=transport_keys.c.sealed, id=transport_keys.c.day, bound_to=()),
 }

@@ -9,6 +9,7 @@ from shared.adapters.sql.consents import SqlConsents
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.enrolments import SqlEnrolments
 from shared.adapters.sql.grants import SqlGrants
+from shared.adapters.sql.handbacks import SqlHandbacks
 from shared.adapters.sql.migration import migrate, require_head
 from shared.adapters.sql.outbox import SqlOutbox
 from shared.adapters.sql.purge import purge
@@ -29,6 +30,7 @@ class SqlStore:
         self.grants = SqlGrants(database)
         self.rotations = SqlRotations(database)
         self.enrolments = SqlEnrolments(database)
+        self.handbacks = SqlHandbacks(database)
         self.consents = SqlConsents(database)
         self.revocations = SqlRevocations(database)
         self.admins = SqlAdmins(database)

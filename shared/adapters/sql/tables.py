@@ -166,6 +166,22 @@ enrolments = Table(
     Index(None, "expires_at"),
 )
 
+#: Written in the transaction that revokes the grant, gone once the provider has been told.
+handbacks = Table(
+    "handbacks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("grant_id", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("sealed_credential", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("lease_holder", Text),
+    Column("lease_until", UtcDateTime),
+    Index(None, "created_at"),
+)
+
 consents = Table(
     "consents",
     metadata,

@@ -1,0 +1,96 @@
+"""A revoked grant ends at its provider too, where that takes refresh tokens back (RFC 7009)."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from integration.refreshing import SERVICE, Vault
+
+from dispenser.revoke import revoke_grant
+from dispenser.testing import Behaviour, Emulator
+from shared.audit_filter import AuditFilter
+from shared.model import StaticToken
+from shared.secret import Secret
+from workers.scheduler import Scheduler
+
+
+@pytest.fixture
+async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
+    with Emulator() as emulator:
+        emulator.behaviour = Behaviour(access_token_seconds=3600)
+        vault = Vault(tmp_path, emulator)
+        await vault.open()
+        yield vault
+        await vault.close()
+
+
+async def revoked(vault: Vault) -> None:
+    """The grant, and all that follows from that."""
+    await revoke_grant(vault.store, vault.cache, await vault.grant(), vault.clock())
+    await Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=1).announce()
+    await vault.settled()
+
+
+async def outcomes(vault: Vault) -> list[str]:
+    records = await vault.store.audit.query(AuditFilter(service=SERVICE))
+    return [record.outcome for record in records if record.action == "grant.handed_back"]
+
+
+def told(vault: Vault) -> int:
+    return sum(request.endpoint == "revoke" for request in vault.emulator.requests)
+
+
+async def test_the_provider_is_told_once_and_the_credential_forgotten(vault: Vault) -> None:
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    await vault.refresher()
+    await vault.connect()
+    await revoked(vault)
+    assert await outcomes(vault) == ["ok"]
+    assert told(vault) == 1
+    assert await vault.store.handbacks.pending(vault.clock(), 10) == []
+    vault.clock.advance(3600)
+    await Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=1).announce()
+    assert told(vault) == 1
+
+
+async def test_a_provider_without_a_place_for_it_is_left_alone_and_the_audit_says_so(vault: Vault) -> None:
+    await vault.declare()
+    await vault.refresher()
+    await vault.connect()
+    await revoked(vault)
+    assert await outcomes(vault) == ["not_offered"]
+    assert told(vault) == 0
+
+
+async def test_a_static_token_is_nobodys_to_take_back(vault: Vault) -> None:
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    await vault.refresher()
+    await vault.connect(StaticToken(value=Secret("pat-1")))
+    await revoked(vault)
+    assert await outcomes(vault) == ["not_offered"]
+    assert told(vault) == 0
+
+
+async def test_a_provider_that_is_down_is_told_later(vault: Vault) -> None:
+    await vault.declare(revocation_url="http://127.0.0.1:1/revoke")
+    await vault.refresher()
+    await vault.connect()
+    await revoked(vault)
+    assert await outcomes(vault) == []
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    vault.clock.advance(300)
+    await Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=1).announce()
+    await vault.settled()
+    assert (await outcomes(vault), told(vault)) == (["ok"], 1)
+
+
+async def test_a_provider_that_never_answers_is_given_up_in_a_day(vault: Vault) -> None:
+    await vault.declare(revocation_url="http://127.0.0.1:1/revoke")
+    await vault.refresher()
+    await vault.connect()
+    await revoked(vault)
+    vault.clock.advance(2 * 86_400)
+    await Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=1).announce()
+    await vault.settled()
+    assert await outcomes(vault) == ["gave_up"]
+    assert await vault.store.handbacks.pending(vault.clock(), 10) == []

@@ -11,9 +11,12 @@ SEED   := 0
 # Of the kill loop: see `soak`.
 KILLS  := 10000
 
+# Of each fuzzed reader: see `fuzz`.
+SECONDS := 60
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint soak replay bench bench-quick env clean
+.PHONY: help demo test lint soak replay fuzz bench bench-quick env clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +44,15 @@ soak: $(VENV)/.test  ## for hours: tests that take minutes, KILLS=10000, then SE
 
 replay: $(VENV)/.test  ## one run of the simulation, with all that happens in it: SEED=42
 	@PYTHONPATH=.:tests $(BIN)/python -m simulation $(SEED)
+
+fuzz: $(VENV)/.test  ## a minute of atheris each on frames, token answers and policy files: SECONDS=60
+	@$(PIP) --editable '.[fuzz]'
+	@mkdir -p build/fuzz
+	@for entry in frame token_answer policy_file; do \
+		PYTHONPATH=.:tests $(BIN)/python -m fuzz $$entry $(SECONDS) > build/fuzz/$$entry.log 2>&1 \
+			|| { tail -n 40 build/fuzz/$$entry.log; exit 1; }; \
+		echo "$$entry: $$(grep stat::number_of_executed_units build/fuzz/$$entry.log)"; \
+	done
 
 bench: $(VENV)/.test  ## minutes: ours beside its peers, as a table, build/bench.json and build/bench.svg
 	@PYTHONPATH=.:tests $(BIN)/python -m bench

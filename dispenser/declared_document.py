@@ -130,7 +130,8 @@ class _Reading:
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         try:
             return self.loader.construct_object(node)
-        except (yaml.YAMLError, ValueError):
+        # PyYAML's readers of tagged values (`!!timestamp x`, `!!bool x`) fail in ways of their own.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
             self._note(node.start_mark.line + 1, path, "not a value that is read here: put it in quotes")
             return None
 

@@ -95,8 +95,10 @@ def decode_answer(plain: bytes) -> Opened | Reply:
     """Either of the two. Raises: MalformedFrame."""
     fields = frame.read(plain, max_bytes=protocol.MAX_REPLY_BYTES, max_octets=MAX_TICKET_BYTES)
     if "replies" in fields:
-        [(_, refusal)] = protocol.decode_replies(plain)
-        return refusal
+        refusals = protocol.decode_replies(plain)
+        if len(refusals) != 1:
+            raise MalformedFrame("An opening has one answer.")
+        return refusals[0][1]
     return Opened(ticket=frame.field(fields, "ticket", bytes), life_seconds=frame.seconds(fields, "life"))
 
 

@@ -53,7 +53,6 @@ class TokenEndpoint:
         await self._keep(entry, answer)
         return answer
 
-
     async def sweep(self) -> None:
         """Give back the room of requests that were never sent. Raises: SpoolUnavailable."""
         if swept := await self._spool.sweep():
@@ -66,7 +65,6 @@ class TokenEndpoint:
             return Answer.of(await self._http.send(request), sent_at)
         except (NotSent, NoAnswer):
             return None
-
 
     async def left_behind(self) -> list[Pending]:
         """Entries that nobody in this process has in hand. Raises: SpoolUnavailable."""

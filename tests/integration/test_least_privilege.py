@@ -102,6 +102,7 @@ UPDATES = {
     "scheduler": {"grants"},  # of one column
     "janitor": {"grants", "intents", "audit_tiles", "audit_tree"},
 }
+CHANGED_ALONE = ("announced_until", "revoked_at", "version")
 DELETES = {
     "serve": set(),
     "gateway": {"consents"},
@@ -245,9 +246,9 @@ def test_a_process_changes_its_own_tables_alone(
 
 
 def _filled(statement: str, table: str) -> str:
-    # The scheduler's one column, and any where a table has no such.
+    # A column that a role may change though not the others, and any where a table has no such.
     columns = [column.name for column in metadata.tables[table].columns]
-    column = "announced_until" if "announced_until" in columns else columns[0]
+    column = next((name for name in CHANGED_ALONE if name in columns), columns[0])
     if statement.startswith("INSERT"):
         return f"INSERT INTO {table} DEFAULT VALUES ON CONFLICT DO NOTHING"
     return statement.format(table=table, column=column)

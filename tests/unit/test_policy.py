@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import permutations
 
+import policy_reference
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispenser.policy import Allowed, Denied, Query, evaluate
@@ -111,9 +112,10 @@ def test_no_time_at_all_is_not_taken_for_all_the_time() -> None:
     assert evaluate(policies, brief, NOW) == Allowed(policy="some", max_ttl_seconds=60)
 
 
-NAMES = st.sampled_from(["a", "ab", "b", "a*", "*", "[ab]"])
+NAMES = st.sampled_from(["a", "ab", "b", "a*", "*", "[ab]", "[!a]", "?", "?b", "*b*", ""])
 CONCRETE = st.sampled_from(["a", "ab", "b"])
 MOMENTS = st.none() | st.sampled_from([NOW - timedelta(1), NOW, NOW + timedelta(1)])
+TIMES = st.sampled_from([NOW - timedelta(2), NOW - timedelta(1), NOW, NOW + timedelta(1), NOW + timedelta(2)])
 SCOPES = st.sampled_from(["r", "w", "x"])
 POLICIES = st.lists(
     st.builds(
@@ -124,7 +126,7 @@ POLICIES = st.lists(
         services=st.lists(NAMES, min_size=1, max_size=2).map(tuple),
         owners=st.lists(NAMES | st.just("$session"), min_size=1, max_size=2).map(tuple),
         scopes=st.none() | st.lists(SCOPES, max_size=3).map(tuple),
-        max_ttl_seconds=st.none() | st.sampled_from([10, 100]),
+        max_ttl_seconds=st.none() | st.sampled_from([0, 10, 50, 100]),
         not_before=MOMENTS,
         expires_at=MOMENTS,
     ),
@@ -142,32 +144,18 @@ QUERIES = st.builds(
 )
 
 
-def reference(policies: list[Policy], query: Query) -> bool:
-    """The rules once more, said in another way."""
-
-    def about(p: Policy) -> bool:
-        owners = {query.session_owner if o == "$session" else o for o in p.owners}
-        whose = query.owner in owners or any(fnmatchcase(query.owner, o) for o in p.owners if o != "$session")
-        begun = p.not_before is None or p.not_before <= NOW
-        over = p.expires_at is not None and p.expires_at <= NOW
-        who = any(fnmatchcase(query.agent, a) for a in p.agents)
-        what = any(fnmatchcase(query.service, s) for s in p.services)
-        return who and what and whose and begun and not over
-
-    denying = [p for p in policies if about(p) and p.effect is Effect.DENY]
-    if any(p.scopes is None or query.scopes.intersection(p.scopes) for p in denying):
-        return False
-    allowing = [p for p in policies if about(p) and p.effect is Effect.ALLOW]
-    return any(
-        (p.scopes is None or query.scopes.issubset(p.scopes))
-        and (p.max_ttl_seconds is None or p.max_ttl_seconds >= query.min_ttl_seconds)
-        for p in allowing
-    )
+@settings(max_examples=500)
+@given(POLICIES, QUERIES, TIMES)
+def test_it_agrees_with_an_independent_evaluator(policies: list[Policy], query: Query, now: datetime) -> None:
+    allowed, longest = policy_reference.verdict(policies, query, now)
+    found = evaluate(policies, query, now)
+    assert isinstance(found, Allowed) == allowed
+    assert getattr(found, "max_ttl_seconds", None) == longest
 
 
-@given(POLICIES, QUERIES)
-def test_it_agrees_with_an_independent_evaluator(policies: list[Policy], query: Query) -> None:
-    assert isinstance(evaluate(policies, query, NOW), Allowed) == reference(policies, query)
+@given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))
+def test_the_independent_evaluator_knows_shell_patterns(pattern: str, name: str) -> None:
+    assert policy_reference.fits(pattern, name) == fnmatchcase(name, pattern)
 
 
 @given(POLICIES, QUERIES, st.randoms(use_true_random=False))

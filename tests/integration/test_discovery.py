@@ -41,7 +41,12 @@ def issuer() -> Iterator[str]:
     async def page(request: Request) -> Response:
         return PlainTextResponse("<html>welcome</html>")
 
+    async def deep(request: Request) -> Response:
+        return PlainTextResponse("[" * 60_000)
+
     routes = [
+        Route("/.well-known/oauth-authorization-server/deep", deep),
+        Route("/deep/.well-known/openid-configuration", deep),
         Route("/tenant/.well-known/openid-configuration", metadata),
         Route("/.well-known/oauth-authorization-server/tenant", missing),
         Route("/.well-known/oauth-authorization-server/moved", moved),
@@ -83,11 +88,28 @@ async def test_a_complete_provider_is_not_asked_about(http: ProviderHttp) -> Non
 
 
 async def test_every_issuer_without_metadata_is_named(http: ProviderHttp, issuer: str) -> None:
-    issuers = (f"{issuer}/moved", f"{issuer}/page", f"{issuer}/none", "http://127.0.0.1:1")
+    issuers = (f"{issuer}/moved", f"{issuer}/page", f"{issuer}/none", f"{issuer}/deep", "http://127.0.0.1:1")
     with pytest.raises(ConfigurationError) as caught:
         await discover(http, declared(*issuers))
     assert caught.value.mistakes == tuple(
         f"providers.p{number}.issuer: no metadata at its well-known addresses: "
         "check it and the network, or declare the endpoints"
-        for number in range(4)
+        for number in range(5)
     )
+
+
+async def test_an_issuer_inside_the_network_is_not_asked_and_the_operator_is_told_why(
+    http: ProviderHttp, issuer: str
+) -> None:
+    port = issuer.rpartition(":")[2]
+    declarations = parse(
+        {
+            "a.yaml": f"providers: {{p: {{issuer: 'https://0x7f000001:{port}/tenant', client_id: c, "
+            "grant: client_credentials, client_secret: {env: S}}}"
+        }
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        await discover(http, declarations)
+    [mistake] = caught.value.mistakes
+    assert mistake.startswith("providers.p.issuer: ")
+    assert "insecure_local" in mistake

@@ -158,3 +158,38 @@ except RuntimeError:
     ended = run(script, CANARY, JWT)
     assert "a defect" in ended.stderr
     assert CANARY not in ended.stderr
+
+
+def test_its_memory_and_environment_are_closed_to_other_programs_of_its_user() -> None:
+    """Root reads them all the same."""
+    script = """
+import ctypes, os, sys
+from dispenser.wiring.hardening import harden
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as any program is that has changed no user
+for hardened in (False, True):
+    ready, done = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        if hardened:
+            harden()
+        os.write(ready[1], b"x")
+        os.close(done[1])
+        os.read(done[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    for part in ("mem", "environ"):
+        try:
+            with open(f"/proc/{child}/{part}", "rb"):
+                print("open", end=" ")
+        except PermissionError:
+            print("closed", end=" ")
+    os.close(done[1])
+    os.waitpid(child, 0)
+"""
+    ended = run(script)
+    _, environ, *hardened = ended.stdout.split()  # the kernel may close any program's memory (Yama)
+    assert (environ, hardened) == ("open", ["closed", "closed"]), ended.stderr

@@ -90,14 +90,20 @@ class Enrolments:
         if isinstance(presented, StaticToken):
             return await self._keep_static(enrolment, registration, presented)
         attempt = 1
-        result = await self._kept(enrolment) or await self._ask(enrolment, registration, presented, attempt)
+
+        async def ask() -> Result:
+            return await self._ask(
+                enrolment, registration, presented, attempt=attempt, lease_until=lease_until
+            )
+
+        result = await self._kept(enrolment) or await ask()
         while isinstance(result, Postponed):
             # An owner waits, and a code lives for minutes: again, as long as the lease is ours.
             attempt, pause = attempt + 1, max(result.seconds, self._backoff(attempt))
             if not decision.may_send(lease_until, self._bench.clock() + timedelta(seconds=pause)):
                 break
             await asyncio.sleep(pause)
-            result = await self._ask(enrolment, registration, presented, attempt)
+            result = await ask()
         return result
 
     async def _kept(self, enrolment: Enrolment) -> Result | None:
@@ -106,7 +112,13 @@ class Enrolments:
         return None if answer is None else await self.conclude(enrolment, answer)
 
     async def _ask(
-        self, enrolment: Enrolment, registration: Registration, presented: Presented | None, attempt: int
+        self,
+        enrolment: Enrolment,
+        registration: Registration,
+        presented: Presented | None,
+        *,
+        attempt: int,
+        lease_until: datetime,
     ) -> Result:
         if pause := registration.standing.pace.pause_seconds(self._bench.clock()):
             return Postponed(pause, "paused")
@@ -114,6 +126,9 @@ class Enrolments:
         entry, endpoint = _entry(enrolment), self._bench.endpoint
         try:
             async with registration.standing.turn(), endpoint.reserved(entry):
+                if not decision.may_send(lease_until, self._bench.clock()):
+                    await endpoint.forget(enrolment.id)
+                    return Postponed(NOT_READY_SECONDS, "lease_too_short")
                 return await self.conclude(enrolment, await endpoint.ask(entry, request))
         except Crowded:
             return Postponed(NOT_READY_SECONDS, "crowded")

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -21,6 +22,7 @@ from shared.model import (
     EnrolmentState,
     GrantKind,
     GrantState,
+    RefreshToken,
     ServiceAccountKey,
     StaticToken,
 )
@@ -118,6 +120,32 @@ async def test_a_later_lease_begins_with_the_answer_in_the_spool(
     assert (await vault.grant()).generation == 1
     assert vault.emulator.token_calls == 1
     assert vault.spooled() == []
+
+
+async def test_one_that_was_stopped_for_its_lease_redeems_nothing(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    """Another may be at it by then."""
+    await vault.declare()
+    spool = vault.refreshers[0]._rotation._bench.endpoint._spool
+    reserve = spool.reserve
+
+    async def stopped(*arguments: Any) -> None:
+        await reserve(*arguments)
+        vault.clock.advance(LEASE_SECONDS)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(spool, "reserve", stopped)
+        enrolment_id = await present(
+            vault.store, vault.bus, vault.keys, vault.clock, service=SERVICE, owner=OWNER,
+            presented=RefreshToken(value=Secret(vault.emulator.issue_refresh_token(OWNER))),
+        )  # fmt: skip
+        await vault.settled()
+    assert vault.emulator.token_calls == 0
+    assert vault.spooled() == []
+    pending = await vault.store.enrolments.get(enrolment_id)
+    assert pending is not None
+    assert pending.state is EnrolmentState.PENDING
 
 
 async def test_a_dead_token_is_not_connected_and_its_owner_is_told_why(vault: Vault):

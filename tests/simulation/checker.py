@@ -36,6 +36,8 @@ from shared.secret import Secret
 FSYNC_SECONDS: Final = 0.1
 #: Seconds for which a refresher must be gone until others may count its answer as lost.
 TAKEOVER_SECONDS: Final = 120.0
+#: Seconds that an enrolment's lease runs at least once its request is sent; then another may ask.
+LEASE_LEFT_SECONDS: Final = 80.0
 #: Seconds in which a lost answer is asked for again, if nothing else goes wrong: once its refresher is known
 #: to be gone.
 RECOVERY_SECONDS: Final = 100.0
@@ -495,9 +497,23 @@ def _lost_by_then(evidence: Evidence, call: Call, moment: float) -> bool:
     """The answer of a call that was carried out was out of reach, for a reason that the design allows."""
     if call.spooled is None or call.spooled.at > moment or not (call.safe and _answered(call)):
         return _in_the_window(evidence, call)
+    if _given_up(evidence, call, moment):
+        return True
     # It is on the disk of a process that is not there.
     stopped = evidence.stopped_within(call.sent.process, call.spooled.at, moment)
-    return stopped and moment - call.spooled.at > TAKEOVER_SECONDS
+    leased = call.sent.entry.startswith("enrolment")
+    over_at = call.sent.at + LEASE_LEFT_SECONDS if leased else call.spooled.at + TAKEOVER_SECONDS
+    return stopped and moment > over_at
+
+
+def _given_up(evidence: Evidence, call: Call, moment: float) -> bool:
+    """Documented exception: its process was stopped for longer than its lease ran, and others had stopped
+    waiting when it went on and the answer reached the disk after all."""
+    may_be = call.sent.at + TAKEOVER_SECONDS
+    over = [e.at for e in evidence.written if e.cause == call.sent.entry and e.detail == "holder_gone"]
+    return any(
+        may_be < at <= moment and evidence.stopped_within(call.sent.process, call.sent.at, at) for at in over
+    )
 
 
 def _held_back(evidence: Evidence, call: Call) -> bool:

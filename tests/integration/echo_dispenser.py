@@ -74,7 +74,6 @@ class EchoDispenser:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     #: Notified with every request that comes.
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
-    session_seconds: float = LIFE_SECONDS
     #: No session is known that was opened.
     forget_tickets: bool = False
     #: What every message is refused by.
@@ -136,7 +135,7 @@ class EchoDispenser:
             case Kind.OPENING:
                 shown, _ = self.sessions.shown(message.body, self._place(message))
                 self.openings.append(shown)
-                expires_at = datetime.now(UTC) + timedelta(seconds=self.session_seconds)
+                expires_at = datetime.now(UTC) + timedelta(seconds=LIFE_SECONDS)
                 identity = an_identity(expires_at=expires_at)
                 await self.send(message, self.sessions.opened(message.body, shown, identity))
             case _:

@@ -108,4 +108,5 @@ def _summary(last: AuditRecord, times: int) -> AuditRecord:
         request_id="",
         purpose="",
         reason=f"{times} more like this were counted and not written. The last: {last.reason}",
+        count=times,
     )

@@ -37,6 +37,7 @@ async def test_refusals_alike_are_written_up_to_a_number_and_counted_beyond() ->
     summary = inner.records[-1]
     assert len(inner.records) == written + 1
     assert (summary.action, summary.outcome, summary.agent) == ("token.denied", "denied", "intern")
+    assert summary.count == MANY - written
     assert summary.reason.startswith(f"{MANY - written} more like this")
     await journal.summarize()
     assert len(inner.records) == written + 1

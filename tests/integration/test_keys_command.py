@@ -5,6 +5,8 @@ import base64
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,18 +16,22 @@ import pytest
 import structlog
 from builders import a_provider, a_service
 from contract.stores import a_record
+from services.server import wait_until
+from sqlalchemy import create_engine, insert, select
 from typer.testing import CliRunner, Result
 
 from dispenser.cli.app import app
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.keys import LONGEST_LEAD_SECONDS
 from dispenser.enrol import present
+from dispenser.rewrap import BATCH_ROWS
 from dispenser.wiring.world import utc_now
 from shared import audit_line, envelope, keyring
 from shared.adapters.memory_bus import MemoryBus
 from shared.adapters.sql.store import SqlStore
+from shared.adapters.sql.tables import enrolments
 from shared.errors import ConfigurationError
-from shared.model import GrantId, Owner, RefreshToken, ServiceName
+from shared.model import EnrolmentId, EnrolmentState, GrantId, Owner, RefreshToken, ServiceName
 from shared.ports import Declared
 from shared.secret import Secret
 from workers.spool import Entry, Purpose, Spool
@@ -297,3 +303,52 @@ def test_rabbitmq_is_given_a_new_signing_key_ahead_and_left_without_a_retired_on
     retirement = vault.run("keys", "retire", old, **broker)
     assert f"rabbitmqctl delete_uaa_key {old}" in " ".join(retirement.output.split())
     assert {file.stem for file in folder.glob("*.pem")} == {new}
+
+
+def test_a_rewrap_that_is_killed_goes_on_when_it_is_started_again(vault: Vault) -> None:
+    """Each batch is whole or not there: what was done stays, and nothing is sealed twice."""
+    old = vault.keys()
+    fill(vault, 3000)
+    vault.run("keys", "rotate", "grant")
+    vault.time_passes(days=2)
+    environment = os.environ | {"DISPENSER_HOME": str(vault.home)}
+    command = [sys.executable, "-P", "-m", "dispenser", "keys", "rewrap"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as rewrap:
+        assert wait_until(lambda: len(under_another_key(vault, old)) > 0)
+        rewrap.kill()
+    done = under_another_key(vault, old)
+    assert 0 < len(done) < 3000
+    assert len(done) % BATCH_ROWS == 0
+    assert vault.run("keys", "rewrap").exit_code == 0
+    everything = under_another_key(vault, old)
+    assert len(everything) == 3000
+    assert done.items() <= everything.items()
+
+
+def fill(vault: Vault, rows: int) -> None:
+    """Enrolments, sealed with the current keys."""
+    keys, presented, now = vault.keys(), RefreshToken(value=Secret("rt")), utc_now()
+    waiting = [
+        {
+            "id": f"{row:06}",
+            "service": PLACE[0],
+            "owner": PLACE[1],
+            "state": EnrolmentState.PENDING,
+            "sealed": envelope.seal_enrolment(keys, EnrolmentId(f"{row:06}"), *PLACE, presented),
+            "created_at": now,
+            "expires_at": now + timedelta(hours=1),
+        }
+        for row in range(rows)
+    ]
+    with create_engine(f"sqlite:///{vault.home / 'dispenser.db'}").begin() as connection:
+        connection.execute(insert(enrolments), waiting)
+        connection.engine.dispose()
+
+
+def under_another_key(vault: Vault, keys: keyring.Keyring) -> dict[str, bytes]:
+    """The enrolments that are not sealed with these keys' grant key."""
+    engine = create_engine(f"sqlite:///{vault.home / 'dispenser.db'}")
+    with engine.connect() as connection:
+        rows = connection.execute(select(enrolments.c.id, enrolments.c.sealed)).all()
+    engine.dispose()
+    return {row: sealed for row, sealed in rows if envelope.key_id(sealed) != keys.primary_id("grant")}

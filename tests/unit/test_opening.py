@@ -142,3 +142,19 @@ def test_what_is_no_opening_inside_is_malformed(plain: bytes) -> None:
 def test_an_answer_comes_out_as_it_went_in(answer: Opened | Reply) -> None:
     plain = opening.encode_opened(answer) if isinstance(answer, Opened) else opening.encode_unopened(answer)
     assert opening.decode_answer(plain) == answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"v": 1, "replies": []},
+        {"v": 1, "replies": [[0, {"code": "denied"}], [1, {"code": "denied"}]]},
+        {"v": 1, "ticket": "text", "life": 1.0},
+        {"v": 1, "ticket": b"t", "life": -1.0},
+        {"v": 1, "life": 1.0},
+    ],
+    ids=str,
+)
+def test_an_answer_of_another_shape_is_malformed(answer: dict[str, object]) -> None:
+    with pytest.raises(MalformedFrame):
+        opening.decode_answer(msgpack.packb(answer))

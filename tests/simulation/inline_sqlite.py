@@ -19,7 +19,8 @@ from shared.adapters.sql.store import SqlStore, migrate
 
 T = TypeVar("T")
 ROOMS: Final = (
-    "catalogue", "grants", "rotations", "enrolments", "consents", "revocations", "admins", "outbox", "audit",
+    "catalogue", "grants", "rotations", "enrolments", "handbacks", "consents", "revocations", "admins",
+    "outbox", "audit",
 )  # fmt: skip
 
 

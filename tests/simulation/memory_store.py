@@ -1,7 +1,7 @@
 """The store in memory, for the many runs that a database is too slow for: held to the same contract."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -22,6 +22,7 @@ from shared.model import (
     Grant,
     GrantId,
     GrantState,
+    Handback,
     HandbackId,
     Intent,
     IntentId,
@@ -92,6 +93,8 @@ class Tables:
     grants: dict[GrantId, GrantRow] = field(default_factory=dict)
     intents: dict[IntentId, IntentRow] = field(default_factory=dict)
     enrolments: dict[EnrolmentId, EnrolmentRow] = field(default_factory=dict)
+    #: With the end of their leases.
+    handbacks: dict[HandbackId, tuple[Handback, datetime | None]] = field(default_factory=dict)
     consents: dict[bytes, Consent] = field(default_factory=dict)
     revocations: dict[tuple[str, str], Revocation] = field(default_factory=dict)
     admins: dict[bytes, str] = field(default_factory=dict)
@@ -102,6 +105,18 @@ class Tables:
     def put_events(self, events: Sequence[LifecycleEvent], now: datetime) -> None:
         for event in events:
             self.outbox.setdefault(event.id, (event, now))
+
+    def put_handback(self, grant: Grant, sealed: bytes, now: datetime) -> None:
+        handback = Handback(
+            id=HandbackId(f"{grant.id}.{grant.generation}"),
+            grant_id=grant.id,
+            service=grant.service,
+            owner=grant.owner,
+            generation=grant.generation,
+            sealed_credential=sealed,
+            created_at=now,
+        )
+        self.handbacks[handback.id] = handback, None
 
 
 class MemoryCatalogue:
@@ -196,6 +211,31 @@ class MemoryGrants:
         row = self._tables.grants.get(grant_id)
         if row is None or row.grant.state is GrantState.REVOKED:
             return None
+        self._tables.put_events(events, now)
+        return self._revoked(row, now)
+
+    async def revoke_all(
+        self,
+        now: datetime,
+        event: Callable[[Grant], LifecycleEvent],
+        *,
+        services: Collection[ServiceName] | None = None,
+        owner: Owner | None = None,
+    ) -> list[Grant]:
+        rows = [
+            row
+            for _, row in sorted(self._tables.grants.items())
+            if row.grant.state is not GrantState.REVOKED
+            and (services is None or row.grant.service in services)
+            and owner in (None, row.grant.owner)
+        ]
+        revoked = [self._revoked(row, now) for row in rows]
+        self._tables.put_events([event(grant) for grant in revoked], now)
+        return revoked
+
+    def _revoked(self, row: GrantRow, now: datetime) -> Grant:
+        if row.grant.sealed_credential is not None:
+            self._tables.put_handback(row.grant, row.grant.sealed_credential, now)
         row.announced_until = None
         row.grant = replace(
             row.grant,
@@ -210,7 +250,6 @@ class MemoryGrants:
             credential_expires_at=None,
             warn_at=None,
         )
-        self._tables.put_events(events, now)
         return row.grant
 
     async def revoked_since(self, moment: datetime) -> list[Grant]:
@@ -409,10 +448,25 @@ class MemoryEnrolments:
 
 
 class MemoryHandbacks:
-    """Nobody revokes in the simulation, so there are none."""
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
 
-    async def pending(self, now: datetime, limit: int) -> list[HandbackId]:
-        return []
+    async def take(
+        self, handback_id: HandbackId, *, holder: str, now: datetime, until: datetime
+    ) -> Handback | None:
+        if handback_id not in await self.pending(now, len(self._tables.handbacks)):
+            return None
+        handback, _ = self._tables.handbacks[handback_id]
+        self._tables.handbacks[handback_id] = handback, until
+        return handback
+
+    async def pending(self, now: datetime, limit: int) -> Sequence[HandbackId]:
+        rows = self._tables.handbacks.values()
+        free = [one for one, leased_until in rows if leased_until is None or leased_until <= now]
+        return [one.id for one in sorted(free, key=lambda one: (one.created_at, one.id))][:limit]
+
+    async def end(self, handback_id: HandbackId) -> None:
+        self._tables.handbacks.pop(handback_id, None)
 
 
 class MemoryConsents:
@@ -512,8 +566,8 @@ class MemoryStore:
         self.grants = MemoryGrants(tables)
         self.rotations = MemoryRotations(tables, new_id or (lambda: f"intent-{next(numbers)}"))
         self.enrolments = MemoryEnrolments(tables)
+        self.handbacks = MemoryHandbacks(tables)
         self.consents = MemoryConsents(tables)
-        self.handbacks = MemoryHandbacks()
         self.revocations = MemoryRevocations(tables)
         self.admins = MemoryAdmins(tables)
         self.outbox = MemoryOutbox(tables)

@@ -484,6 +484,9 @@ class CheckpointStore(Protocol):
     async def add(self, size: int, note: str, now: datetime) -> None:
         """Keep one. That of a size there is already stays as it is."""
 
+    async def thin(self, before: datetime) -> int:
+        """Of those written before a moment, keep the last of each day. Returns how many went."""
+
     async def newest(self) -> str | None: ...
     async def after(self, size: int, limit: int) -> list[tuple[int, str]]:
         """Those of larger trees with their sizes, smallest first."""

@@ -59,6 +59,9 @@ class Settings:
     #: Calls that one agent may have in hand at once, in each dispenser, unless it is declared otherwise.
     max_concurrency: int = DEFAULT_MAX_CONCURRENCY
 
+    #: Days for which audit records are kept. 0: for ever.
+    audit_days: int = 0
+
     @property
     def embedded(self) -> bool:
         """Everything has to run in one process: the bus is its memory."""
@@ -92,8 +95,11 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
             environment, "DISPENSER_MAX_REQUESTS_PER_SECOND", DEFAULT_MAX_REQUESTS_PER_SECOND
         ),
         max_concurrency=_count(environment, "DISPENSER_MAX_CONCURRENCY", DEFAULT_MAX_CONCURRENCY),
+        audit_days=_count(environment, "DISPENSER_AUDIT_DAYS", 0),
     )
     mistakes += _mistakes(settings)
+    if not settings.audit_days and environment.get("DISPENSER_AUDIT_DAYS"):
+        mistakes.append("DISPENSER_AUDIT_DAYS: a whole number from 1; left out, records are kept for ever.")
     if mistakes:
         raise ConfigurationError(mistakes)
     return replace(

@@ -34,6 +34,7 @@ class AuditTrail:
         owner: Owner | str = "",
         generation: int | None = None,
         scopes: tuple[str, ...] = (),
+        fingerprint: str = "",
         reason: str = "",
     ) -> bool:
         """Write one record. What it tells of has happened, so nothing that fails here stops it.
@@ -50,6 +51,7 @@ class AuditTrail:
             owner=owner,
             generation=generation,
             scopes=scopes,
+            fingerprint=fingerprint,
             reason=reason,
             door=self._writer,
         )

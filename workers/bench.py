@@ -7,6 +7,8 @@ from shared.connect_address import connect_address
 from shared.keyring import Keyring
 from shared.model import Owner, ServiceName
 from shared.ports import AuditJournal, Bus, Cache, Clock, ProviderHttp, Store
+from shared.secret import Secret
+from shared.token_fingerprint import fingerprint
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
 from workers.claims import Claims
@@ -37,6 +39,10 @@ class Bench:
     incidents: Incidents
     #: Where an owner consents anew: told in events, and so without a ticket to do it.
     connect_url: Callable[[ServiceName, Owner], str]
+
+    def token_fingerprint(self, access_token: Secret) -> str:
+        """How the audit names a token. Empty where this process holds no key for that."""
+        return fingerprint(self.keys, access_token.reveal()) if self.keys.audit else ""
 
     @classmethod
     def equipped(

@@ -83,7 +83,8 @@ class Conclusion:
             match decision.lineage(intent, child, grant):
                 case Apply() if grant is not None:
                     columns = self._columns(grant, registration, answer, issued)
-                    if await self._committed(intent, grant, columns):
+                    token = self._bench.token_fingerprint(issued.access_token)
+                    if await self._committed(intent, grant, columns, token):
                         return Done(grant.generation + 1)
                 case Park() if grant is not None:
                     return await self._park(intent, grant, answer)
@@ -115,7 +116,8 @@ class Conclusion:
             entropy=bench.entropy(),
         )
 
-    async def _committed(self, intent: Intent, grant: Grant, columns: Renewal) -> bool:
+    async def _committed(self, intent: Intent, grant: Grant, columns: Renewal, token: str) -> bool:
+        """`token`: its fingerprint."""
         now, bench, generation = self._bench.clock(), self._bench, grant.generation + 1
         events = lifecycle.renewed(grant, generation, intent.id, now)
         ends_at = columns.credential_expires_at
@@ -134,7 +136,7 @@ class Conclusion:
             return False
         await bench.shelf.put(stored)
         await bench.announcements.attempt(events)
-        await self._audit("grant.refreshed", "ok", stored)
+        await self._audit("grant.refreshed", "ok", stored, token=token)
         return True
 
     async def _park(self, intent: Intent, grant: Grant, answer: Answer) -> Result:
@@ -189,7 +191,9 @@ class Conclusion:
         except ConfigurationError:
             return 0
 
-    async def _audit(self, action: str, result: str, grant: Grant, *, reason: str = "") -> bool:
+    async def _audit(
+        self, action: str, result: str, grant: Grant, *, token: str = "", reason: str = ""
+    ) -> bool:
         return await self._bench.audit.record(
             action,
             result,
@@ -197,5 +201,6 @@ class Conclusion:
             owner=grant.owner,
             generation=grant.generation,
             scopes=grant.scopes,
+            fingerprint=token,
             reason=reason,
         )

@@ -100,6 +100,14 @@ def spends(provider: Provider) -> bool:
     return provider.grant is GrantKind.AUTHORIZATION_CODE and provider.rotation.rotates
 
 
+def is_restored(grant: Grant, provider: Provider, audited_generation: int) -> bool:
+    """The row was put back from a backup, for the audit knows of a later generation: its credential is spent.
+
+    Sent again, it could cost the family its life where the provider revokes on reuse (RFC 9700 §4.14).
+    """
+    return spends(provider) and audited_generation > grant.generation
+
+
 def grace_is_shorter(provider: Provider, seconds: float) -> bool:
     """A repetition that is to arrive inside the grace cannot wait so long."""
     return spends(provider) and 0 < provider.rotation.grace_seconds < seconds

@@ -89,9 +89,14 @@ def issued_token(
     *,
     answer: Answer,
     scopes: tuple[str, ...],
+    outgrown: int,
 ) -> AccessToken:
-    """The token of an answer. `scopes`: those it has where the provider does not say."""
-    grant_id, generation = _place(enrolment, before)
+    """The token of an answer.
+
+    `scopes`: those it has where the provider does not say. `outgrown`: the highest generation that the audit
+    knows; a database may have been restored since.
+    """
+    grant_id, generation = _place(enrolment, before, outgrown)
     return renewal.access_token(
         issued,
         provider,
@@ -104,10 +109,16 @@ def issued_token(
 
 
 def static_token(
-    enrolment: Enrolment, before: Grant | None, presented: StaticToken, service: Service, now: datetime
+    enrolment: Enrolment,
+    before: Grant | None,
+    presented: StaticToken,
+    service: Service,
+    *,
+    now: datetime,
+    outgrown: int,
 ) -> AccessToken:
-    """A token that was brought as it is, and does not expire."""
-    grant_id, generation = _place(enrolment, before)
+    """A token that was brought as it is, and does not expire. `outgrown`: see `issued_token`."""
+    grant_id, generation = _place(enrolment, before, outgrown)
     return AccessToken(
         value=presented.value,
         token_type="Bearer",  # noqa: S106 - the scheme's name (RFC 6750 §2.1)
@@ -128,7 +139,7 @@ def asked_scopes(presented: Presented | None, before: Grant | None, service: Ser
     return service.scopes
 
 
-def _place(enrolment: Enrolment, before: Grant | None) -> tuple[GrantId, int]:
+def _place(enrolment: Enrolment, before: Grant | None, outgrown: int) -> tuple[GrantId, int]:
     if before is None:
-        return GrantId(enrolment.id), 1
-    return before.id, before.generation + 1
+        return GrantId(enrolment.id), outgrown + 1
+    return before.id, max(before.generation, outgrown) + 1

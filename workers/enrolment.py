@@ -187,10 +187,17 @@ class Enrolments:
         provider, presented = registration.provider, self._presented(enrolment)
         credential = enrolled_grant.kept(presented, issued, provider)
         for _ in range(STORE_TRIES):
-            before = await self._before(enrolment)
+            before, outgrown = await self._before(enrolment), await self._outgrown(enrolment)
             scopes = enrolled_grant.asked_scopes(presented, before, registration.service)
             token = enrolled_grant.issued_token(
-                enrolment, before, credential, issued, provider, answer=answer, scopes=scopes
+                enrolment,
+                before,
+                credential,
+                issued,
+                provider,
+                answer=answer,
+                scopes=scopes,
+                outgrown=outgrown,
             )
             ending = renewal.ends(issued, provider, credential, None, answer.sent_at)
             if await self._stored(
@@ -203,8 +210,15 @@ class Enrolments:
         self, enrolment: Enrolment, registration: Registration, presented: StaticToken
     ) -> Result:
         for _ in range(STORE_TRIES):
-            before, now = await self._before(enrolment), self._bench.clock()
-            token = enrolled_grant.static_token(enrolment, before, presented, registration.service, now)
+            before, outgrown = await self._before(enrolment), await self._outgrown(enrolment)
+            token = enrolled_grant.static_token(
+                enrolment,
+                before,
+                presented,
+                registration.service,
+                now=self._bench.clock(),
+                outgrown=outgrown,
+            )
             if await self._stored(
                 enrolment,
                 before,
@@ -243,7 +257,8 @@ class Enrolments:
             return False
         await bench.shelf.put(grant)
         await bench.announcements.attempt(events)
-        await self._audit("grant.connected", "ok", enrolment, grant)
+        named = bench.token_fingerprint(token.value)
+        await self._audit("grant.connected", "ok", enrolment, grant, token=named)
         return True
 
     async def _fail(self, enrolment: Enrolment, error: str) -> Result:
@@ -251,7 +266,9 @@ class Enrolments:
         await self._audit("grant.connect_failed", error, enrolment, None)
         return Failed(error)
 
-    async def _audit(self, action: str, result: str, enrolment: Enrolment, grant: Grant | None) -> None:
+    async def _audit(
+        self, action: str, result: str, enrolment: Enrolment, grant: Grant | None, *, token: str = ""
+    ) -> None:
         await self._bench.audit.record(
             action,
             result,
@@ -259,7 +276,11 @@ class Enrolments:
             owner=enrolment.owner,
             generation=grant.generation if grant else None,
             scopes=grant.scopes if grant else (),
+            fingerprint=token,
         )
+
+    async def _outgrown(self, enrolment: Enrolment) -> int:
+        return await self._bench.store.audit.generation(enrolment.service, enrolment.owner)
 
     async def _before(self, enrolment: Enrolment) -> Grant | None:
         return await self._bench.store.grants.find(enrolment.service, enrolment.owner)

@@ -19,6 +19,12 @@ from workers.standing import Crowded
 
 CIRCUIT_OPEN_SECONDS: Final = 60.0
 NOT_READY_SECONDS: Final = 10.0
+RESTORED: Final = (
+    "A grant's row is older than the audit, so its credential is not sent: its owner has to connect"
+)
+_RESTORED_FAILURE: Final = Failure(
+    state=GrantState.REAUTH_REQUIRED, error="restored_from_backup", refresh_at=None
+)
 log = structlog.get_logger()
 
 
@@ -77,12 +83,20 @@ class Rotation:
     async def _in_turn(self, grant: Grant, registration: Registration) -> Result:
         if (closed := await self._closed_off(registration)) is not None:
             return closed
+        # Before the claim: what the audit knew then was in the row first, unless the row is an older one.
+        audited = await self._bench.store.audit.generation(grant.service, grant.owner)
         claim = await self._bench.claims.take(grant)
         if isinstance(claim, Unclaimed):
             return Busy() if claim.why == "busy" else Skipped(claim.why)
         if (why := self._hindrance(claim.grant, registration, grant.generation)) is not None:
             await self._unsent(claim, why)
             return Skipped(why)
+        if decision.is_restored(claim.grant, registration.provider, audited):
+            log.critical(RESTORED, grant=grant.id, generation=claim.grant.generation, audited=audited)
+            return await self._conclusion.fail(claim.intent, claim.grant, _RESTORED_FAILURE)
+        return await self._asked(claim, registration)
+
+    async def _asked(self, claim: Claim, registration: Registration) -> Result:
         request = await self._request(claim, registration)
         if request is None:
             return await self._static(claim)

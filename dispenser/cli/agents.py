@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dispenser.agent_key import from_text, public_jwk, thumbprint
+from dispenser.cli.act import recorded
 from dispenser.cli.duration import seconds
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, aside, listing
@@ -128,7 +129,16 @@ async def _minted(
             expires_at=now + timedelta(seconds=ttl_seconds),
             key=key,
         )
-        return mint(at.keys, identity, vault=at.settings.vault_name)
+        token = mint(at.keys, identity, vault=at.settings.vault_name)
+        await recorded(
+            at,
+            "vault_token.issued",
+            agent=identity.agent,
+            session=identity.session,
+            owner=identity.owner,
+            request_id=identity.token_id,
+        )
+        return token
 
 
 async def _revoked(name: AgentName, session: str) -> str:
@@ -142,6 +152,7 @@ async def _revoked(name: AgentName, session: str) -> str:
 
 async def _restored(name: AgentName) -> None:
     async with opened() as at:
+        await recorded(at, "agent.restored", agent=name)
         if not await at.store.catalogue.set_agent_revoked(name, None):
             raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
 

@@ -14,6 +14,7 @@ from dispenser.audit_review import Review, of_database, of_export
 from dispenser.cli.failure import Exit, Refused, Usage
 from dispenser.cli.output import AsJson, aside, screen, value
 from dispenser.cli.session import execute, opened
+from dispenser.restored import RestoredGrant, restored_grants
 from dispenser.wiring.world import World, checkpoint_folder
 from shared.adapters.checkpoint_folder import CheckpointFolder
 from shared.checkpoint import Checkpoint, Verifier, notes_in, origin
@@ -57,15 +58,16 @@ def verify(
     """
     known = [_verifier(text) for text in verifier_key or ()]
     if export is None:
-        review, unsigned = execute(_database_reviewed(checkpoints or (), known))
+        review, unsigned, restored = execute(_database_reviewed(checkpoints or (), known))
     else:
+        restored = []
         if not (known and checkpoints):
             raise Usage(
                 "--export takes --checkpoints FILE and --key KEY with it: they are what it must agree with."
             )
         review, unsigned = _export_reviewed(export, checkpoints, known)
-    _tell(review, unsigned, as_json=as_json)
-    if review.fault or unsigned:
+    _tell(review, unsigned, restored, as_json=as_json)
+    if review.fault or unsigned or restored:
         raise typer.Exit(Exit.WORLD)
 
 
@@ -93,7 +95,9 @@ def key() -> None:
 # --------------------------------------------------------------------------------------------- verifying
 
 
-async def _database_reviewed(files: Sequence[Path], known: Sequence[Verifier]) -> tuple[Review, int]:
+async def _database_reviewed(
+    files: Sequence[Path], known: Sequence[Verifier]
+) -> tuple[Review, int, list[RestoredGrant]]:
     async with opened() as at:
         verifiers = known or verifiers_of(at.keys, origin(at.settings.vault_name))
         if not verifiers:
@@ -103,7 +107,7 @@ async def _database_reviewed(files: Sequence[Path], known: Sequence[Verifier]) -
         kept, more_unsigned = _checked(await _kept(at), verifiers)
         with _progress(await at.store.audit_tree.size()) as progress:
             review = await of_database(at.store, _distinct([*signed, *kept]), progress.advance_by)
-        return review, unsigned + more_unsigned
+        return review, unsigned + more_unsigned, await restored_grants(at.store)
 
 
 def _export_reviewed(
@@ -156,12 +160,19 @@ def _verifier(text: str) -> Verifier:
         raise Usage(f"--key {text}: not a verifier key as `dispenser audit key` prints it.") from None
 
 
-def _tell(review: Review, unsigned: int, *, as_json: bool) -> None:
+def _tell(review: Review, unsigned: int, restored: Sequence[RestoredGrant], *, as_json: bool) -> None:
     if as_json:
         value(
-            {"ok": review.fault is None and not unsigned, "unsigned_checkpoints": unsigned, **asdict(review)}
+            {
+                "ok": review.fault is None and not unsigned and not restored,
+                "unsigned_checkpoints": unsigned,
+                "restored_grants": [asdict(one) for one in restored],
+                **asdict(review),
+            }
         )
         return
+    for one in restored:
+        screen.print(f"restored: {one}.", style="red", soft_wrap=True)
     if unsigned:
         screen.print(f"{unsigned} checkpoints are not signed by the key.", style="red")
     if review.fault is not None:

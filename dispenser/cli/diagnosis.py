@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from stat import S_IMODE
 
 from dispenser.cli.session import BUS_PATIENCE_SECONDS, settings
+from dispenser.restored import restored_grants
 from dispenser.wiring.keyring_source import KeyringSource
 from dispenser.wiring.world import World, world
 from shared.errors import ConfigurationError, KeyMissing, KeyProviderFailed, VaultError
@@ -99,6 +100,7 @@ async def _declared(at: World) -> list[Finding]:
     try:
         catalogue = await at.store.catalogue.load()
         grants = await at.store.grants.select()
+        restored = await restored_grants(at.store)
     except VaultError:
         return []
     waiting = [grant for grant in grants if grant.state is GrantState.REAUTH_REQUIRED]
@@ -117,6 +119,13 @@ async def _declared(at: World) -> list[Finding]:
                 f"{grant.owner} has to connect {grant.service} anew ({grant.last_error})" for grant in waiting
             )
             or "no owner is waited for",
+        ),
+        Finding(
+            part="history",
+            ok=not restored,
+            says="; ".join(map(str, restored)) + ": an older database was restored; connect them anew"
+            if restored
+            else "no grant is older than the audit",
         ),
     ]
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dispenser import connect, enrol, loopback
+from dispenser.cli.act import recorded
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, ago, aside, listing, value
 from dispenser.cli.revocations import grant_revoked
@@ -165,6 +166,7 @@ async def _imported(service_name: ServiceName, owner: Owner, text: str) -> tuple
 
 
 async def _enrolled(at: World, service: ServiceName, owner: Owner, brought: Presented) -> Grant:
+    await recorded(at, "grant.presented", service=service, owner=owner)
     enrolment_id = await enrol.present(
         at.store, at.bus, at.keys, at.clock, service=service, owner=owner, presented=brought
     )

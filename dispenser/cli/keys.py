@@ -12,6 +12,7 @@ import typer
 from rich.progress import Progress
 
 from dispenser.broker_configuration import FOLDER, key_file
+from dispenser.cli.act import recorded
 from dispenser.cli.duration import seconds
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, ago, aside, listing
@@ -64,6 +65,7 @@ def rotate(
     if lead_seconds < FOLLOWED.total_seconds():
         raise Usage(f"--lead {lead}: processes need {FOLLOWED.total_seconds():.0f} s to learn of a new key.")
     wanted = [use.value for use in uses or list(Use)]
+    execute(_recorded("key.rotated", f"New keys: {', '.join(wanted)}."))
     now = utc_now()
     source = KeyringSource(settings())
     document = source.change(
@@ -258,6 +260,7 @@ async def _retired(key_ids: Sequence[str], *, at_once: bool) -> list[KeyRecord]:
         why_not = {one: hindrances(one, found.get(one.id, ()), now, at_once=at_once) for one in wanted}
     if any(why_not.values()):
         raise Refused("\n".join(_refusal(one, said) for one, said in why_not.items() if said))
+    await _recorded("key.retired", f"Keys {', '.join(key_ids)}.")
     KeyringSource(settings()).change(
         lambda held: reduce(lambda left, key_id: key_record.retired(left, key_id, now), key_ids, held)
     )
@@ -266,6 +269,11 @@ async def _retired(key_ids: Sequence[str], *, at_once: bool) -> list[KeyRecord]:
 
 def _refusal(record: KeyRecord, said: Sequence[str]) -> str:
     return "\n".join([f"The {record.use} key {record.id} stays, and with it all that were named:", *said])
+
+
+async def _recorded(action: str, reason: str) -> None:
+    async with opened() as at:
+        await recorded(at, action, reason=reason)
 
 
 def _records(at: World) -> list[KeyRecord]:

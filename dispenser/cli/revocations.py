@@ -2,12 +2,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from dispenser import audit_record
+from dispenser.cli.act import admin
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import aside
 from dispenser.cli.session import execute, opened
@@ -140,7 +142,7 @@ async def _revoking() -> AsyncIterator[tuple[World, datetime, list[AuditRecord]]
         yield at, at.clock(), records
         try:
             async with audit_journal(at) as journal:
-                await asyncio.gather(*(journal.append(record) for record in records))
+                await asyncio.gather(*(journal.append(replace(record, admin=admin())) for record in records))
         except AuditUnavailable as error:
             aside.print(f"It is revoked, and not in the audit: {error}", style="red", markup=False)
 

@@ -10,11 +10,12 @@ import typer
 from dispenser.apply import apply
 from dispenser.broker_configuration import CONFIGURATION_FILE
 from dispenser.cli import diagnosis
+from dispenser.cli.act import recorded
 from dispenser.cli.failure import Exit
 from dispenser.cli.output import AsJson, aside, listing, screen, value
 from dispenser.cli.session import execute, opened, settings, started
 from dispenser.declared import Declarations, parse
-from dispenser.difference import Change, difference
+from dispenser.difference import Action, Change, difference
 from dispenser.discovery import discover
 from dispenser.secret_sources import read_secrets
 from dispenser.wiring import broker_files
@@ -23,8 +24,11 @@ from dispenser.wiring.world import utc_now, world
 from shared.adapters.provider_http import HttpxProviderHttp
 from shared.adapters.sql.store import migrate
 from shared.errors import ConfigurationError
+from shared.model import ProviderName
 from shared.settings import Settings
 
+#: Of what an application changes, in the audit.
+MOST_CHARACTERS = 4000
 ADMIN_TOKEN_PREFIX = "dva_"  # noqa: S105 - tells a leaked one from other texts
 
 
@@ -81,6 +85,7 @@ async def _init() -> dict[str, str]:
             report["broker"] = "topology declared"
         if not await at.store.admins.any():
             token = ADMIN_TOKEN_PREFIX + secrets.token_urlsafe(32)
+            await recorded(at, "admin.added", reason="Admin token first.")
             await at.store.admins.add("first", hashlib.sha256(token.encode()).digest(), at.clock())
             report["admin_token"] = token
     return report
@@ -115,7 +120,16 @@ async def _apply(files: list[Path], *, dry_run: bool) -> tuple[Change, ...]:
         if dry_run:
             return difference(catalogue, declarations)
         secrets_read = read_secrets(declarations, os.environ)
+        if said := _said(difference(catalogue, declarations), list(secrets_read)):
+            await recorded(at, "catalogue.applied", catalogue_version=catalogue.version + 1, reason=said)
         return await apply(at.store, at.keys, declarations, secrets_read, utc_now())
+
+
+def _said(changes: tuple[Change, ...], secrets_of: list[ProviderName]) -> str:
+    """What is about to change, for the audit. Empty: nothing."""
+    changed = [str(change) for change in changes if change.action != Action.UNCHANGED]
+    changed += [f"secrets of provider {name} given" for name in secrets_of]
+    return "; ".join(changed)[:MOST_CHARACTERS]
 
 
 async def _discovered(declarations: Declarations) -> Declarations:

@@ -19,6 +19,7 @@ from dispenser.presented import presented
 from dispenser.protocol import Code
 from shared.model import (
     SHARED_OWNER,
+    AuditRecord,
     Enrolment,
     EnrolmentId,
     EnrolmentState,
@@ -74,6 +75,7 @@ async def bring(
     """Connect a service with a credential from elsewhere; the provider has tried it before this returns."""
     whose = Owner(owner or SHARED_OWNER)
     value = await _presented(door, service, brought)
+    await door.journal.append(_record(door, service, whose))
     enrolment_id = await enrol.present(
         door.store, door.bus, door.keys, door.clock, service=service, owner=whose, presented=value
     )
@@ -93,6 +95,19 @@ async def _presented(door: Door, service: ServiceName, brought: Brought) -> Pres
         return presented(kind, refresh_token=brought.refresh_token, access_token=brought.access_token)
     except ValueError as error:
         raise Refused(of_code(Code.INVALID_REQUEST, str(error))) from None
+
+
+def _record(door: Door, service: ServiceName, owner: Owner) -> AuditRecord:
+    return AuditRecord(
+        writer="",
+        sequence=0,
+        at=door.clock(),
+        action="grant.presented",
+        outcome=Code.OK.value,
+        owner=owner,
+        service=service,
+        door="http",
+    )
 
 
 def _answer(

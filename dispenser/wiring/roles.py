@@ -169,6 +169,7 @@ async def tidying(world: World) -> AsyncIterator[None]:
             clock=world.clock,
             name=world.name,
             journal=journal,
+            audit_days=world.settings.audit_days,
         )
         signing = Checkpoints(
             tree=world.store.audit_tree,

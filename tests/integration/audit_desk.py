@@ -69,10 +69,14 @@ class AuditDesk:
         path = [span_hash(span, hashes.__getitem__) for span in spans]
         return inclusion_proof(line, position, path, note)
 
+    async def exported(self, start: int, limit: int) -> list[bytes]:
+        """Lines of an export."""
+        found = await self.store.audit.read(start, limit)
+        return [wrapped(position, line) + b"\n" for position, line in found]
+
     async def export(self) -> list[bytes]:
-        found = await self.store.audit.read(0, 1_000_000)
-        exported = [wrapped(position, line) + b"\n" for position, line in found]
-        if purged := found[0][0]:
+        exported = await self.exported(0, 10_000)
+        if purged := (await self.store.audit.read(0, 1))[0][0]:
             hashes = await self.store.audit_tree.hashes(nodes((0, purged)))
             exported.insert(0, head(purged, [hashes[node] for node in nodes((0, purged))]) + b"\n")
         return exported

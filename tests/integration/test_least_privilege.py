@@ -116,6 +116,7 @@ DELETES = {
         "consents",
         "transport_keys",
         "audit_log",
+        "audit_checkpoints",
     },
 }
 

@@ -30,6 +30,7 @@ from workers.decision import (
     ends_enrolment,
     failure,
     hindrance,
+    is_restored,
     lineage,
     may_send,
     resend_is_harmless,
@@ -121,6 +122,14 @@ def test_an_event_is_worth_a_rotation_or_not(grant: Grant | None, generation: in
 )
 def test_only_a_spent_token_is_dangerous_to_send_again(provider: Provider, harmless: bool):
     assert resend_is_harmless(provider) is harmless
+
+
+@pytest.mark.parametrize(
+    ("provider", "audited", "restored"),
+    [(STRICT, 8, True), (GRACE, 8, True), (STRICT, 7, False), (LASTING, 8, False), (MACHINE, 8, False)],
+)
+def test_a_row_older_than_the_audit_is_not_believed(provider: Provider, audited: int, restored: bool):
+    assert is_restored(replace(GRANT, generation=7), provider, audited) is restored
 
 
 def fails(

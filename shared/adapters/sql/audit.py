@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, delete, func, insert, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared import audit_line
@@ -17,8 +17,8 @@ from shared.model import AuditRecord, Owner, ServiceName
 
 #: The columns that hold a record's field, for asking.
 ASKED: Final = tuple(column.name for column in audit_log.columns if column.name not in ("position", "line"))
-#: What a line leaves out, as its column has it.
-LEFT_OUT: Final = {"generation": None}
+#: As columns have what a line leaves out.
+LEFT_OUT: Final = tuple(None if name == "generation" else "" for name in ASKED)
 
 
 class SqlAudit:
@@ -67,11 +67,11 @@ class SqlAudit:
 
     async def misindexed(self, start: int, end: int) -> int | None:
         """The first position in a range at which a column is not what the line says."""
-        query = select(audit_log).where(audit_log.c.position >= start, audit_log.c.position < end)
-        ordered = query.order_by(audit_log.c.position)
+        columns = (audit_log.c.position, audit_log.c.line, *(audit_log.c[name] for name in ASKED))
+        query = select(*columns).where(audit_log.c.position >= start, audit_log.c.position < end)
         async with self._database.reading() as connection:
-            rows = (await connection.execute(ordered)).mappings().all()
-        return next((row["position"] for row in rows if not _agrees(row)), None)
+            rows = (await connection.execute(query.order_by(audit_log.c.position))).all()
+        return next((position for position, line, *row in rows if not _agrees(line, row)), None)
 
     async def naming(self, since: datetime, until: datetime) -> int:
         """How many records of a time name a token, by its fingerprint."""
@@ -144,19 +144,14 @@ def _row(line: bytes) -> dict[str, Any]:
     return {name: getattr(record, name) for name in ASKED} | {"line": line.decode()}
 
 
-def _agrees(row: RowMapping) -> bool:
+def _agrees(line: str, row: Sequence[object]) -> bool:
     try:
-        said = json.loads(row["line"])
-        at = datetime.fromisoformat(said["at"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        said = json.loads(line)
+        said["at"] = datetime.fromisoformat(said["at"])
+        columns = [said.get(name, default) for name, default in zip(ASKED, LEFT_OUT, strict=True)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
-    return at == row["at"] and all(
-        _stored(said.get(name, LEFT_OUT.get(name, ""))) == row[name] for name in ASKED if name != "at"
-    )
-
-
-def _stored(value: object) -> object:
-    return storable(value) if isinstance(value, str) else value
+    return columns == row or [storable(v) if isinstance(v, str) else v for v in columns] == row
 
 
 def _conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:

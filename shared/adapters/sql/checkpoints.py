@@ -1,9 +1,12 @@
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.tables import audit_checkpoints
+
+#: Less than any database takes parameters.
+MOST_AT_ONCE = 1000
 
 
 class SqlCheckpoints:
@@ -17,6 +20,20 @@ class SqlCheckpoints:
         put = self._database.insert(audit_checkpoints).values(size=size, note=note, written_at=now)
         async with self._database.writing() as connection:
             await connection.execute(put.on_conflict_do_nothing())
+
+    async def thin(self, before: datetime) -> int:
+        """Of those written before a moment, keep the last of each day."""
+        written_at, size = audit_checkpoints.c.written_at, audit_checkpoints.c.size
+        async with self._database.writing() as connection:
+            old = await connection.execute(select(written_at, size).where(written_at < before).order_by(size))
+            rows = old.all()
+            last_of_day = {row.written_at.date(): row.size for row in rows}
+            spare = [row.size for row in rows if row.size != last_of_day[row.written_at.date()]]
+            for at in range(0, len(spare), MOST_AT_ONCE):
+                await connection.execute(
+                    delete(audit_checkpoints).where(size.in_(spare[at : at + MOST_AT_ONCE]))
+                )
+        return len(spare)
 
     async def newest(self) -> str | None:
         """That of the largest tree."""

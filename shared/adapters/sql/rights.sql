@@ -46,7 +46,7 @@ DECLARE
         ARRAY['vault_janitor', 'SELECT, INSERT, DELETE', 'audit_log'],
         ARRAY['vault_janitor', 'SELECT, INSERT, UPDATE', 'audit_tiles'],
         ARRAY['vault_janitor', 'SELECT, UPDATE', 'audit_tree'],
-        ARRAY['vault_janitor', 'SELECT, INSERT', 'audit_checkpoints']
+        ARRAY['vault_janitor', 'SELECT, INSERT, DELETE', 'audit_checkpoints']
     ];
     entry text[];
     role text;

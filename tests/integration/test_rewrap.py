@@ -118,6 +118,7 @@ async def put_one_of_each(store: SqlStore, keys: Keyring) -> Grant:
         expires_at=MOMENT + timedelta(days=1),
     )
     await store.consents.add(consent)
+    await store.grants.revoke((await put_grant(store, keys, "gone")).id, MOMENT, ())
     await store.transport_keys.add(7, envelope.seal_transport_key(keys, 7, b"material"), MOMENT)
     return grant
 
@@ -145,6 +146,9 @@ async def test_everything_opens_with_the_new_keys_alone(store, keys):
     assert envelope.open_token(new, grant.service, grant.owner, grant.sealed_token) == a_token(grant)
     secrets = await store.catalogue.provider_secrets(provider.name)
     assert envelope.open_provider_secrets(new, provider, secrets).client_secrets == (Secret("cs"),)
+    [handback_id] = await store.handbacks.pending(MOMENT, 2)
+    handback = await store.handbacks.take(handback_id, holder="refresher", now=MOMENT, until=MOMENT)
+    assert envelope.open_handback(new, handback) == SEALED
     [parked] = await store.sealed.page(SealedColumn.PARKED, after=None, limit=2)
     assert envelope.open_spooled(new, grant.id, grant.owner, 3, parked.sealed) == b"answer"
     enrolment = await store.enrolments.get(EnrolmentId("e"))

@@ -1,8 +1,9 @@
 import asyncio
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -17,7 +18,8 @@ from shared.ports import HttpRequest, NoAnswer, NotSent, ProviderHttp
 FRESH_SECONDS: Final = 300.0
 #: While the issuer does not answer, its keys are good for this long.
 STALE_SECONDS: Final = 3600.0
-#: An unknown key's id makes the keys be read again, not more often than this: anybody can make one up.
+#: An unknown key's id makes the keys be read again, and so does a failure, not more often than this: anybody
+#: can make an id up, and nobody should wait in a line for an issuer that hangs.
 BETWEEN_SECONDS: Final = 10.0
 #: An answer that takes longer is none.
 PATIENCE_SECONDS: Final = 10.0
@@ -29,8 +31,10 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class _Held:
     of: Issuer
-    keys: tuple[Jwk, ...]
+    #: None: there never were any, or they are too old.
+    keys: tuple[Jwk, ...] | None
     read_at: float
+    tried_at: float
 
 
 class IssuerKeys:
@@ -39,7 +43,6 @@ class IssuerKeys:
     def __init__(self, http: ProviderHttp) -> None:
         self._http = http
         self._held: dict[IssuerName, _Held] = {}
-        self._tried_at: dict[IssuerName, float] = {}
         self._one_at_a_time: defaultdict[IssuerName, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def find(self, issuer: Issuer, key_id: str | None) -> Sequence[Jwk]:
@@ -47,35 +50,24 @@ class IssuerKeys:
         if issuer.keys:
             return issuer.keys
         async with self._one_at_a_time[issuer.name]:
-            held = self._kept(issuer)
-            if held is None or not self._enough(held, key_id):
-                held = await self._read_again(issuer, held)
+            held = self._held.get(issuer.name)
+            if held is None or held.of != issuer:
+                held = _Held(issuer, None, 0.0, -math.inf)
+            if not _enough(held, key_id, _now()):
+                held = self._held[issuer.name] = await self._tried(held)
+        if held.keys is None or _now() - held.read_at >= STALE_SECONDS:
+            raise IssuerUnavailable(str(IssuerUnavailable.__doc__))
         return held.keys
 
-    def _kept(self, issuer: Issuer) -> _Held | None:
-        held = self._held.get(issuer.name)
-        known = held is not None and held.of == issuer and _now() - held.read_at < STALE_SECONDS
-        return held if known else None
-
-    def _enough(self, held: _Held, key_id: str | None) -> bool:
-        """They are fresh and hold the key, or were asked for a moment ago."""
-        if _now() - self._tried_at[held.of.name] < BETWEEN_SECONDS:
-            return True
-        known = key_id is None or any(key.get("kid") == key_id for key in held.keys)
-        return known and _now() - held.read_at < FRESH_SECONDS
-
-    async def _read_again(self, issuer: Issuer, held: _Held | None) -> _Held:
-        self._tried_at[issuer.name] = _now()
+    async def _tried(self, held: _Held) -> _Held:
+        """With the keys as they are now, or as they were where they cannot be read."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                keys = await self._read(issuer)
+                keys = await self._read(held.of)
         except (NotSent, NoAnswer, ValueError, RecursionError, TimeoutError) as error:
-            log.warning("An issuer's keys cannot be read", issuer=issuer.name, error=type(error).__name__)
-            if held is None:
-                raise IssuerUnavailable(str(IssuerUnavailable.__doc__)) from None
-            return held
-        fresh = self._held[issuer.name] = _Held(issuer, keys, _now())
-        return fresh
+            log.warning("An issuer's keys cannot be read", issuer=held.of.name, error=type(error).__name__)
+            return replace(held, tried_at=_now())
+        return _Held(held.of, keys, _now(), _now())
 
     async def _read(self, issuer: Issuer) -> tuple[Jwk, ...]:
         document = await self._document(issuer, issuer.jwks_url or await self._jwks_url(issuer))
@@ -106,6 +98,14 @@ class IssuerKeys:
         response = await self._http.send(request)
         document = json.loads(response.body) if response.status == HTTP_OK else None
         return document if isinstance(document, dict) else None
+
+
+def _enough(held: _Held, key_id: str | None, now: float) -> bool:
+    """They are fresh and hold the key, or were asked for a moment ago."""
+    if now - held.tried_at < BETWEEN_SECONDS:
+        return True
+    known = key_id is None or any(key.get("kid") == key_id for key in held.keys or ())
+    return held.keys is not None and known and now - held.read_at < FRESH_SECONDS
 
 
 def _now() -> float:

@@ -77,7 +77,10 @@ class OAuthError(BaseModel):
     ),
 )
 async def exchange(request: Request, door: TheDoor) -> Any:
-    """A vault token: with a new life, narrower for a sub-agent, or for a workload with a token of its own."""
+    """A vault token: with a new life, narrower for a sub-agent, or for a workload with a token of its own.
+
+    The header `DPoP` (RFC 9449) proves the key that subject_token is bound to, or binds the new one to it.
+    """
     try:
         fields = await form(request)
     except ValueError as error:

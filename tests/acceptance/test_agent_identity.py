@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable
 
 import httpx
+import pytest
 from acceptance.installation import Installation
 from acceptance.oidc_server import OidcServer
 from acceptance.test_oidc_harness import connect
 from services.server import free_port
 
-from dispenser import Vault
+from dispenser import Denied, Misconfigured, Vault
 from dispenser.agent_key import from_jwk, from_pem, thumbprint
 from dispenser.client import credential, dpop
 
@@ -78,6 +79,30 @@ async def test_an_agent_makes_its_key_and_no_other_gateway_takes_its_proof_again
             for port in (here, elsewhere, here)
         ]
     assert [answer.status_code for answer in answers] == [200, 401, 401]
+
+
+async def test_a_bound_agents_sub_agent_works_over_rabbitmq_with_a_key_and_services_of_its_own(
+    installation: Installation,
+) -> None:
+    start(
+        installation, DECLARED.replace("  note: {provider", "  memo: {provider: static}\n  note: {provider")
+    )
+    installation.start("serve")
+    files = [installation.home / "parent.pem", installation.home / "child.pem"]
+    parents, childs = (installation.done("agent", "key", str(file)) for file in files)
+    bound = installation.done("agent", "token", "tracker", "--owner", "ada", "--key", parents)
+    async with Vault(installation.broker, bound, key=files[0]) as vault:
+        child = await vault.child(services=["note"], ttl=60, key=json.loads(childs))
+        with pytest.raises(Denied):
+            await vault.child(services=["nothing"])
+    with pytest.raises(Misconfigured):
+        Vault(installation.broker, child.value, key=files[0])
+    async with Vault(installation.broker, child.value, key=files[1]) as vault:
+        assert (await vault.token("note")).value == "a-static-token"
+        with pytest.raises(Denied):
+            await vault.token("memo")
+        with pytest.raises(Denied):
+            await vault.child(services=["memo"])
 
 
 async def test_a_vault_token_is_had_for_an_id_token_of_a_certified_provider(

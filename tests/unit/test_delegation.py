@@ -82,6 +82,24 @@ def test_what_would_be_wider_or_is_not_understood_is_refused(held: Narrowing, ca
     assert isinstance(child(parent, ChildCall(**call), token_id="child", now=NOW), Refused)
 
 
+@pytest.mark.parametrize(
+    ("narrowing", "says"),
+    [
+        ({"services": frozenset({"slack-post"})}, "the service"),
+        ({"owner": "grace"}, "the owner"),
+        ({"scopes": frozenset({"tasks:read"})}, "the scopes tasks:write"),
+    ],
+)
+def test_what_lies_beyond_its_narrowing_is_denied_whatever_the_policies_say(
+    narrowing: dict[str, Any], says: str
+) -> None:
+    everything = a_policy(agents=("*",), owners=("*",))
+    found = verdict([everything], an_identity(narrowing=Narrowing(**narrowing)), QUERY, NOW)
+    assert isinstance(found, Denied)
+    assert says in found.reason
+    assert isinstance(verdict([everything], an_identity(), QUERY, NOW), Allowed)
+
+
 def test_what_is_not_named_stays_as_narrow_as_it_was() -> None:
     parent = an_identity(narrowing=HELD)
     assert made(parent).narrowing == HELD

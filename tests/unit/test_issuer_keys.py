@@ -107,7 +107,16 @@ async def test_an_issuer_that_is_down_costs_nothing_for_a_while(world: World, fa
     with pytest.raises(IssuerUnavailable):
         await names(keys)
     world.fault = None
+    world.now += BETWEEN_SECONDS
     assert await names(keys) == ["one"]
+
+
+async def test_an_issuer_that_never_answered_keeps_nobody_in_a_line(world: World) -> None:
+    keys = IssuerKeys(world)
+    world.fault = NoAnswer("hangs")
+    told = await asyncio.gather(*(names(keys) for _ in range(20)), return_exceptions=True)
+    assert {type(outcome) for outcome in told} == {IssuerUnavailable}
+    assert world.asked == [METADATA]
 
 
 async def test_an_issuer_that_is_declared_anew_is_asked_anew(world: World) -> None:

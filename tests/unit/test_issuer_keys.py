@@ -15,6 +15,8 @@ from shared.ports import HttpRequest, HttpResponse, NoAnswer, NotSent
 URL = "https://cluster.example/realm"
 METADATA = f"{URL}/.well-known/openid-configuration"
 KEYS = "https://keys.example/jwks"
+#: Where keys could be read, and must not.
+ELSEWHERE = ("http://keys.example/jwks", "https://127.0.0.1/jwks")
 RULE = IssuerRule(claims={"sub": "*"}, agent="tracker", owner="shared")
 
 
@@ -29,7 +31,10 @@ class World:
         self.now = 1000.0
         self.asked: list[str] = []
         self.keys = ["one"]
-        self.documents: dict[str, Any] = {METADATA: {"issuer": URL, "jwks_uri": KEYS}}
+        self.documents: dict[str, Any] = {
+            METADATA: {"issuer": URL, "jwks_uri": KEYS},
+            **dict.fromkeys(ELSEWHERE, {"keys": [{"kid": "one"}]}),
+        }
         self.fault: Exception | None = None
 
     async def send(self, request: HttpRequest) -> HttpResponse:
@@ -132,8 +137,8 @@ async def test_an_issuer_that_is_declared_anew_is_asked_anew(world: World) -> No
         {METADATA: None},
         {METADATA: {"issuer": "https://another.example", "jwks_uri": KEYS}},
         {METADATA: {"issuer": URL}},
-        {METADATA: {"issuer": URL, "jwks_uri": "http://keys.example/jwks"}},
-        {METADATA: {"issuer": URL, "jwks_uri": "https://127.0.0.1/jwks"}},
+        {METADATA: {"issuer": URL, "jwks_uri": ELSEWHERE[0]}},
+        {METADATA: {"issuer": URL, "jwks_uri": ELSEWHERE[1]}},
         {METADATA: [1]},
         {METADATA: b"<html>"},
         {KEYS: {"keys": "none"}},

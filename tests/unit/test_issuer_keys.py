@@ -33,7 +33,7 @@ class World:
         self.keys = ["one"]
         self.documents: dict[str, Any] = {
             METADATA: {"issuer": URL, "jwks_uri": KEYS},
-            **dict.fromkeys(ELSEWHERE, {"keys": [{"kid": "one"}]}),
+            **{url: {"keys": [{"kid": "one"}]} for url in ELSEWHERE},
         }
         self.fault: Exception | None = None
 

@@ -9,7 +9,7 @@ from simulation.plan import plan
 from simulation.simulation import run
 
 #: Seeds that are tried until one shows what is missing.
-MOST_SEEDS = 600
+MOST_SEEDS = 2000
 
 
 @pytest.mark.parametrize("step", MUTANTS)

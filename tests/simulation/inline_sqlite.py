@@ -16,12 +16,11 @@ from sqlalchemy.pool import StaticPool
 
 from shared.adapters.sql.engine import Database, prepare
 from shared.adapters.sql.store import SqlStore, migrate
+from shared.ports import Store
 
 T = TypeVar("T")
-ROOMS: Final = (
-    "catalogue", "grants", "rotations", "enrolments", "handbacks", "consents", "revocations", "admins",
-    "outbox", "audit",
-)  # fmt: skip
+#: Of a store, by their names.
+ROOMS: Final = tuple(name for name, room in vars(Store).items() if isinstance(room, property))
 
 
 class InlineCursor:

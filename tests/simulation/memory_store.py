@@ -526,6 +526,13 @@ class MemoryOutbox:
             self._tables.outbox.pop(event_id, None)
 
 
+class MemoryCheckpoints:
+    """There are none: see `MemoryStore`."""
+
+    async def thin(self, before: datetime) -> int:
+        return 0
+
+
 class MemoryAudit:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -572,7 +579,9 @@ class MemoryStore:
         self.admins = MemoryAdmins(tables)
         self.outbox = MemoryOutbox(tables)
         self.audit = MemoryAudit(tables)
-        self.audit_tree = self.checkpoints = None  # nobody in a simulation signs
+        self.checkpoints = MemoryCheckpoints()
+        #: Nobody in a simulation signs the audit, or brings values under newer keys.
+        self.audit_tree = self.sealed = None
         self.transport_keys = MemoryTransportKeys(tables)
 
     async def ping(self) -> None:

@@ -18,6 +18,7 @@ from contract import (
     test_store_rotations,
     test_store_transport_keys,
 )
+from simulation.inline_sqlite import ROOMS
 from simulation.memory_store import MemoryStore
 
 from shared.ports import Store
@@ -42,10 +43,8 @@ class _Yielding:
 @pytest.fixture
 def store() -> MemoryStore:
     store = MemoryStore()
-    for room in vars(Store):
-        # `sealed` is the key commands' own, and no simulated process asks it.
-        if isinstance(getattr(Store, room), property) and room != "sealed":
-            setattr(store, room, _Yielding(getattr(store, room)))
+    for room in ROOMS:
+        setattr(store, room, _Yielding(getattr(store, room)))
     return store
 
 

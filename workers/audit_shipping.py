@@ -58,6 +58,21 @@ class AuditShipping:
         """What lies there and has not been shipped yet, left where it is."""
         return [record for path in _journals(self._folder) for record in _rest(path)]
 
+    def altered(self) -> list[str]:
+        """The journals that lie there and are not as their writers wrote them."""
+        return [path.name for path in _journals(self._folder) if self._is_altered(path)]
+
+    def _is_altered(self, path: Path) -> bool:
+        offset = 0
+        while True:
+            previous, lines = _whole_lines(path, offset)
+            if not lines:
+                return False
+            found = checked(lines, writer=path.stem, offset=offset, previous=previous, now=self._clock())
+            if any(map(is_damage, found)):
+                return True
+            offset += len(lines)
+
     async def _ship_journal(self, path: Path) -> int:
         mark, shipped = path.with_suffix(".shipped"), 0
         left_by_writer = _left_by_writer(path)

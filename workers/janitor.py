@@ -5,10 +5,8 @@ from typing import Final
 
 import structlog
 
-from shared import audit_line
 from shared.errors import MalformedMessage, VaultError
 from shared.messages import EnrolmentEvent, ExpiryEvent, HandbackEvent, decode
-from shared.model import AuditRecord
 from shared.ports import Ack, AuditJournal, Bus, Cache, Clock, Delivery, Settlement, Store
 from shared.topology import DEAD_QUEUE
 from workers.announcements import Announcements
@@ -26,9 +24,6 @@ LONGEST_PAUSE_SECONDS: Final = 60.0
 OUTBOX_AGE_SECONDS: Final = 10.0
 OUTBOX_BATCH: Final = 200
 DEAD_PREFETCH: Final = 10
-AUDIT_BATCH: Final = 5000
-#: For so long every checkpoint stays in the database; after that, the last of each day.
-CHECKPOINTS_KEPT: Final = timedelta(days=7)
 log = structlog.get_logger()
 
 
@@ -43,12 +38,9 @@ class Janitor:
         clock: Clock,
         name: str,
         journal: AuditJournal | None = None,
-        audit_days: int = 0,
     ) -> None:
-        """`journal`: see `AuditTrail`. `audit_days`: how long audit records are kept; 0: for ever."""
+        """`journal`: see `AuditTrail`."""
         self._store = store
-        self._name = name
-        self._audit_days = audit_days
         self._bus = bus
         self._clock = clock
         self._announcements = Announcements(store.outbox, bus)
@@ -66,7 +58,6 @@ class Janitor:
             chores.create_task(_every(OUTBOX_SECONDS, "publishing left events", self.empty_outbox))
             chores.create_task(_every(TAKEOVER_SECONDS, "taking intents over", self._takeover.run))
             chores.create_task(_every(PURGE_SECONDS, "purging", self.purge))
-            chores.create_task(_every(PURGE_SECONDS, "purging the audit", self.purge_audit))
 
     async def empty_outbox(self) -> None:
         """Publish the events that their writers could not. Raises: VaultError."""
@@ -83,35 +74,6 @@ class Janitor:
         removed = {table: rows for table, rows in (await self._store.purge(self._clock())).items() if rows}
         if removed:
             log.info("Purged", **removed)
-
-    async def purge_audit(self) -> None:
-        """Remove records that have been kept for long enough, once they are signed, and spare checkpoints.
-
-        Raises: VaultError.
-        """
-        now, removed = self._clock(), 0
-        await self._store.checkpoints.thin(now - CHECKPOINTS_KEPT)
-        if not self._audit_days:
-            return
-        before = now - timedelta(days=self._audit_days)
-        while purged := await self._store.audit.purge(before, AUDIT_BATCH, self._purge_record):
-            removed += purged
-        if removed:
-            log.info("Audit records are purged", count=removed)
-
-    def _purge_record(self, upto: int) -> bytes:
-        return audit_line.encode(
-            AuditRecord(
-                writer=f"{self._name}.purge",
-                sequence=upto,
-                at=self._clock(),
-                action="audit.purged",
-                outcome="ok",
-                door=self._name,
-                reason=f"Records before {upto} are {self._audit_days} days old. Their hashes are kept.",
-                count=upto,
-            )
-        )
 
     async def _bury(self, delivery: Delivery) -> Settlement:
         """A dead letter is told of and done with: the scheduler announces a grant again all the same."""

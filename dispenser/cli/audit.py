@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dispenser.cli import audit_outlets, audit_proofs
+from dispenser.cli import audit_outlets, audit_proofs, audit_verification
 from dispenser.cli.failure import Usage
 from dispenser.cli.output import AsJson, listing, value
 from dispenser.cli.session import execute, opened
@@ -21,6 +21,7 @@ audit = typer.Typer(help="Who received which token, when, for whom, and why.", i
 
 def register(app: typer.Typer) -> None:
     """The audit."""
+    audit_verification.register(audit)
     audit_proofs.register(audit)
     audit_outlets.register(audit)
     app.add_typer(audit, name="audit")

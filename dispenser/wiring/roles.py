@@ -25,6 +25,7 @@ from shared.adapters.provider_http import HttpxProviderHttp
 from shared.ports import AuditJournal
 from shared.store_clock import StoreClock
 from workers.audit_delivery import AuditDelivery
+from workers.audit_retention import AuditRetention
 from workers.audit_shipping import AuditShipping
 from workers.checkpoints import Checkpoints
 from workers.janitor import Janitor
@@ -169,8 +170,8 @@ async def tidying(world: World) -> AsyncIterator[None]:
             clock=world.clock,
             name=world.name,
             journal=journal,
-            audit_days=world.settings.audit_days,
         )
+        retention = AuditRetention(world.store, world.clock, name=world.name, days=world.settings.audit_days)
         signing = Checkpoints(
             tree=world.store.audit_tree,
             kept=world.store.checkpoints,
@@ -180,7 +181,7 @@ async def tidying(world: World) -> AsyncIterator[None]:
             clock=world.clock,
             vault=world.settings.vault_name,
         )
-        async with _running(worker.run(), shipping.run(), signing.run()):
+        async with _running(worker.run(), shipping.run(), signing.run(), retention.run()):
             yield
 
 

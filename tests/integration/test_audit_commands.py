@@ -109,7 +109,7 @@ def signed(vault: Vault) -> Vault:
 
 def test_what_was_signed_is_verified_here_and_elsewhere(signed: Vault, tmp_path: Path) -> None:
     shown = signed.shown("audit", "verify")
-    assert (shown["ok"], shown["records"], shown["signed"]) == (True, 30, 30)
+    assert (shown["ok"], shown["review"]["records"], shown["review"]["signed"]) == (True, 30, 30)
 
     export, key = tmp_path / "export.jsonl", signed.done("audit", "key").strip()
     export.write_text(signed.done("audit", "export"))
@@ -127,6 +127,16 @@ def test_what_was_altered_is_named_with_exit_code_four(signed: Vault) -> None:
     result = signed.run("audit", "verify")
     assert result.exit_code == 4
     assert "removed: Record 12 is missing." in result.stdout
+
+
+def test_a_journal_that_was_altered_before_it_was_shipped_is_told(signed: Vault) -> None:
+    signed.done("agent", "revoke", "--session", "s1")
+    [journal] = (signed.home / "audit").glob("*.jsonl")
+    assert signed.shown("audit", "verify")["altered_journals"] == []
+    journal.write_text(journal.read_text().replace('"session":"s1"', '"session":"s2"'))
+    result = signed.run("audit", "verify")
+    assert result.exit_code == 4
+    assert journal.name in result.stdout
 
 
 def test_a_checkpoint_that_was_altered_is_told(signed: Vault) -> None:
@@ -164,7 +174,7 @@ def test_what_cannot_be_answered_is_refused(signed: Vault, arguments: tuple[str,
 def test_what_is_not_signed_yet_is_not_proved(vault: Vault) -> None:
     vault.write(a_record())
     assert isinstance(vault.run("audit", "prove", "0").exception, Refused)
-    assert vault.shown("audit", "verify")["signed"] == 0
+    assert vault.shown("audit", "verify")["review"]["signed"] == 0
 
 
 def test_a_leaked_token_leads_to_everyone_who_held_its_generation(signed: Vault) -> None:

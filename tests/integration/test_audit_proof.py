@@ -19,6 +19,7 @@ from shared.adapters.sql.store import SqlStore, migrate
 from shared.audit_tiles import divided
 from shared.checkpoint import Checkpoint, opened
 from shared.merkle import consistency, is_consistent, leaf_hash, nodes, span_hash
+from workers.audit_retention import AuditRetention
 
 __all__ = ["empty_store_url", "store", "store_url"]
 CHANCE = random.Random(9162)
@@ -333,3 +334,23 @@ async def test_an_export_whose_purged_part_is_not_the_trees_is_found(desk: Audit
     fault = desk.export_review([shorter, *whole[1:]]).fault
     assert fault is not None
     assert fault.tampering is Tampering.UNHASHED
+
+
+async def test_records_are_kept_for_as_long_as_was_asked(desk: AuditDesk) -> None:
+    now = later(2 * 86_400)
+    assert await AuditRetention(desk.store, lambda: now, name="janitor", days=0).purge() == 0
+    assert await AuditRetention(desk.store, lambda: now, name="janitor", days=3).purge() == 0
+    assert await AuditRetention(desk.store, lambda: now, name="janitor", days=1).purge() == 600
+    review = await desk.review()
+    assert (review.purged, review.records, review.fault) == (600, 101, None)
+    await desk.signed(*lines(5))
+    assert await AuditRetention(desk.store, lambda: now, name="janitor", days=1).purge() == 100
+    assert (await desk.review()).fault is None
+
+
+async def test_of_old_checkpoints_the_last_of_each_day_stays(small: AuditDesk) -> None:
+    kept = small.store.checkpoints
+    for size, days in ((20, 1), (21, 1), (22, 1), (23, 2), (24, 9)):
+        await kept.add(size, f"note {size}", later(86_400 * days))
+    assert await kept.thin(later(86_400 * 8)) == 2
+    assert [size for size, _ in await kept.after(12, 10)] == [22, 23, 24]

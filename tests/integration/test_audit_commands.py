@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +203,29 @@ def test_other_systems_get_their_forms(signed: Vault, form: str, first: str) -> 
     lines = signed.done("audit", "export", "--form", form, "--from", "20").splitlines()
     assert len(lines) == 10
     assert all(line.startswith(first) for line in lines)
+
+
+def test_records_are_followed_as_they_come_in(signed: Vault) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "dispenser", "audit", "follow"],
+        env=os.environ | {"DISPENSER_HOME": str(signed.home), "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+    ) as following:
+        assert following.stdout is not None
+        try:
+            # It follows from when it has begun, and nobody hears when that is: write until it tells.
+            heard: list[int] = []
+            hearing = threading.Thread(
+                target=lambda: heard.extend(
+                    json.loads(following.stdout.readline())["position"] for _ in range(2)
+                )
+            )
+            hearing.start()
+            while hearing.is_alive():
+                signed.write(a_record())
+            assert heard[1] == heard[0] + 1 > 30
+        finally:
+            following.kill()
 
 
 def test_a_row_that_a_backup_put_back_is_told(signed: Vault) -> None:

@@ -279,8 +279,18 @@ async def test_the_audit_tells_who_got_what(connected: Gateway) -> None:
         found = [record for record in answer.json()["records"] if record["action"] == "token.dispensed"]
         await asyncio.sleep(0.05)
     assert (found[0]["purpose"], found[0]["door"], found[0]["owner"]) == ("digest", "http", "ada")
-    none = await connected.http.get("/v1/audit", params={"agent": "nobody"}, headers=admin)
-    assert none.json() == {"records": []}
+    by_token = {
+        name: found[0][name] for name in ("fingerprint", "session", "generation", "action", "outcome")
+    }
+    asked = await connected.http.get("/v1/audit", params=by_token, headers=admin)
+    assert asked.json()["records"] == found[:1]
+    for other in (
+        {"agent": "nobody"},
+        by_token | {"outcome": "denied"},
+        by_token | {"until": found[0]["at"]},
+    ):
+        none = await connected.http.get("/v1/audit", params=other, headers=admin)
+        assert none.json() == {"records": []}
 
 
 async def test_health_readiness_metrics_keys_and_schema(connected: Gateway) -> None:

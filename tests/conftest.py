@@ -6,6 +6,7 @@
 | `vhost`, `redis_database`, `database_url` | the URL of an empty place of the test's own on them |
 | `broker`, `redis_server`, `postgresql_server` | this worker's, for the test to kill, stop and start |
 | `private_broker`, `private_redis`, `private_postgresql` | start a server with settings of the test's own |
+| `start_server` | the same for a module, by name |
 """
 
 import itertools
@@ -157,6 +158,19 @@ def private_redis(server_pool: Pool) -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def private_postgresql(server_pool: Pool) -> Iterator[Callable[..., Server]]:
     yield from _starts(server_pool, "postgresql")
+
+
+@pytest.fixture(scope="module")
+def start_server(server_pool: Pool) -> Iterator[Callable[..., Server]]:
+    """Starts a server of a module's own, by its kind and with settings as the `private_…` take them."""
+    with ExitStack() as started:
+
+        def start(name: Name, **options: object) -> Server:
+            server = _start_private(server_pool, name, **options)
+            started.callback(server.close)
+            return server
+
+        yield start
 
 
 def _starts(server_pool: Pool, name: Name) -> Iterator[Callable[..., Server]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from acceptance.declared import declared
-from acceptance.installation import COMMAND, Installation, Process
+from acceptance.installation import COMMAND, Installation, Process, admit
 from bench.load import Ask
 from bench.program import family
 from bench.vault_caller import vault_caller
@@ -44,11 +44,11 @@ class Stage:
 
     @property
     def cache_url(self) -> str:
-        return self.installation.environment["DISPENSER_CACHE_URL"]
+        return self.installation.cache
 
     @property
     def database_url(self) -> str:
-        return self.installation.environment["DISPENSER_DATABASE_URL"]
+        return self.installation.database
 
     def count(self, full: int) -> int:
         """A full count, or what a quick run makes of it."""
@@ -101,9 +101,9 @@ def _set_up(pool: Pool, database: DatabaseKind, seconds: float, scale: float) ->
     with ExitStack() as closing:
         home = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="dispenser-bench-")))
         provider = closing.enter_context(Emulator(Behaviour(access_token_seconds=3600)))
-        installation = Installation(
-            home, broker=_vhost(pool), cache=_cache(pool), database=_database(pool, database, home)
-        )
+        broker, cache, opened = _vhost(pool), _cache(pool), _database(pool, database, home)
+        admit(pool.shared("rabbitmq"), broker=broker, cache=cache, database=opened)
+        installation = Installation(home, broker=broker, cache=cache, database=opened)
         closing.callback(installation.close)
         admin_token = installation.shown("init")["admin_token"]
         installation.declare(

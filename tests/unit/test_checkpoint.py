@@ -86,7 +86,9 @@ def test_a_verifier_key_comes_back_from_its_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "name", "a+b+c", str(VERIFIER)[:-4], str(VERIFIER).replace("vault", "other")]
+    "text",
+    ["", "name", "a+b+c", str(VERIFIER)[:-4], str(VERIFIER).replace("vault", "other")],
+    ids=["nothing", "a name", "no numbers", "cut short", "another name"],
 )
 def test_what_is_no_verifier_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - its words are the caller's

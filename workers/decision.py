@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from shared.expiry import backoff_seconds
-from shared.model import REFRESHABLE, Grant, GrantKind, GrantState, Intent, OnReuse, Provider, RefusalKind
+from shared.model import REFRESHABLE, Grant, GrantKind, GrantState, Intent, Provider, RefusalKind
 from shared.ports import Failure
 from workers import refusal_code
 from workers.outcome import Refused
@@ -168,9 +168,8 @@ def _wait_seconds(  # noqa: PLR0917
 
 
 def _over_at(refused: Refused, provider: Provider, asked_at: datetime) -> datetime:
-    """When a request is over for good: carried out after its own repetition, it costs the whole family."""
-    revokes = provider.rotation.on_reuse is OnReuse.REVOKE_FAMILY and not resend_is_harmless(provider)
-    pending = revokes and refused.code in UNANSWERED
+    """When a request is over for good: carried out after its own repetition, it may cost the whole family."""
+    pending = refused.code in UNANSWERED and not resend_is_harmless(provider)
     return asked_at + timedelta(seconds=AMBIGUITY_SECONDS) if pending else asked_at
 
 

@@ -204,12 +204,12 @@ def test_with_nothing_left_to_lose_a_strict_provider_is_asked_soon():
         (STRICT, "http_504", True),  # a gateway gave up, and the provider perhaps not
         (STRICT, "http_500", False),  # it has answered: it is at nothing any more
         (STRICT, "connection_closed", False),  # nor is it here
-        (DENYING, "no_answer", False),  # it would refuse the late one, and no more
+        (DENYING, "no_answer", True),  # no token is in two requests at once
         (GRACE, "no_answer", False),  # the late one does no harm, and waiting does
         (LASTING, "no_answer", False),
     ],
 )
-def test_a_request_that_may_yet_be_carried_out_is_waited_for_where_it_could_have_all_revoked(
+def test_a_request_that_may_yet_be_carried_out_is_waited_for_where_a_token_is_good_for_one(
     provider: Provider, code: str, waits: bool
 ):
     refused = Refused(kind=RefusalKind.AMBIGUOUS, code=code)

@@ -495,10 +495,10 @@ def _answered(call: Call) -> bool:
 
 def _lost_by_then(evidence: Evidence, call: Call, moment: float) -> bool:
     """The answer of a call that was carried out was out of reach, for a reason that the design allows."""
-    if call.spooled is None or call.spooled.at > moment or not (call.safe and _answered(call)):
-        return _in_the_window(evidence, call)
     if _given_up(evidence, call, moment):
         return True
+    if call.spooled is None or call.spooled.at > moment or not (call.safe and _answered(call)):
+        return _in_the_window(evidence, call)
     # It is on the disk of a process that is not there.
     stopped = evidence.stopped_within(call.sent.process, call.spooled.at, moment)
     leased = call.sent.entry.startswith("enrolment")

@@ -71,6 +71,10 @@ def test_a_vault_loads_its_own_transport_and_no_servers_library(
     assert found.isdisjoint(unused)
 
 
+def test_the_command_line_loads_no_web_server_until_it_serves() -> None:
+    assert loaded("import dispenser.cli.app").isdisjoint({"fastapi", "starlette", "uvicorn"})
+
+
 @pytest.mark.parametrize("url", ["amqp://guest:guest@127.0.0.1:1", "http://127.0.0.1:1"])
 def test_an_agents_own_folders_of_our_names_do_no_harm(tmp_path: Path, url: str) -> None:
     for name in ("shared", "workers"):

@@ -266,6 +266,7 @@ async def test_the_http_door_says_429_and_when(desk: Desk, tmp_path: Path) -> No
         dispenser=desk.dispenser, store=desk.store, bus=desk.bus, cache=desk.cache, keys=KEYS,
         journal=desk.journal, settings=Settings(home=tmp_path), clock=desk.clock,
         entropy=secrets.token_bytes, metrics=metrics,
+        workloads=cast("Any", None),  # nobody exchanges a token here
     )  # fmt: skip
     token = mint(KEYS, desk.identity(agent=AgentName("intern")), vault=VAULT)
     address = "/v1/agents/intern/credentials/time-tracker"

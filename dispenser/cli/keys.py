@@ -23,11 +23,12 @@ from dispenser.wiring import broker_files
 from dispenser.wiring.key_references import references
 from dispenser.wiring.keyfile import KeyFile
 from dispenser.wiring.keyring_source import Document, KeyringSource
-from dispenser.wiring.world import World, utc_now
+from dispenser.wiring.world import World, utc_now, world
 from shared import key_record
 from shared.key_record import KeyRecord, KeyState
 from shared.keyring import ROLES, USES, for_role, new_key
 from shared.model import SealedColumn
+from shared.settings import Settings
 
 LONGEST_LEAD_SECONDS = 24 * 3600
 keys = typer.Typer(help="The keys that the vault seals and signs with.", no_args_is_help=True)
@@ -161,8 +162,10 @@ def wrap(
     Start the processes anew with the same setting: until then they go on with the keys that they have.
     """
     here = settings()
-    KeyringSource(here).take_over(KeyringSource(replace(here, key_provider=before)))
+    as_it_lies = replace(here, key_provider=before)
     provider, _, _ = here.key_provider.partition(":")
+    execute(_recorded("keyring.wrapped", f"Wrapped by {provider or 'none'}.", as_it_lies))
+    KeyringSource(here).take_over(KeyringSource(as_it_lies))
     aside.print(f"The keyring is wrapped by {provider}." if provider else "The keyring is not wrapped now.")
 
 
@@ -271,8 +274,9 @@ def _refusal(record: KeyRecord, said: Sequence[str]) -> str:
     return "\n".join([f"The {record.use} key {record.id} stays, and with it all that were named:", *said])
 
 
-async def _recorded(action: str, reason: str) -> None:
-    async with opened() as at:
+async def _recorded(action: str, reason: str, here: Settings | None = None) -> None:
+    async with world(here or settings(), "cli") as at:
+        await at.store.ping()
         await recorded(at, action, reason=reason)
 
 

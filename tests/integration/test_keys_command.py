@@ -283,6 +283,15 @@ def test_a_keyring_is_wrapped_and_everything_goes_on(vault: Vault, tmp_path: Pat
     assert len(vault.ids("cache")) == 2
 
 
+def test_a_wrapping_is_in_the_audit_whichever_way_it_goes(vault: Vault, tmp_path: Path) -> None:
+    (tmp_path / "wrapping.key").write_text(base64.b64encode(os.urandom(32)).decode())
+    provider = f"file:{tmp_path / 'wrapping.key'}"
+    assert vault.run("keys", "wrap", DISPENSER_KEY_PROVIDER=provider).exit_code == 0
+    assert vault.run("keys", "wrap", "--from", provider).exit_code == 0
+    wrapped = [record for record in vault.shown("audit") if record["action"] == "keyring.wrapped"]
+    assert [record["reason"] for record in wrapped[::-1]] == ["Wrapped by file.", "Wrapped by none."]
+
+
 def test_several_keys_are_retired_together_or_not_at_all(rotated: Vault) -> None:
     old = [rotated.ids(use)[0] for use in ("audit", "grant")]
     assert f"The grant key {old[1]} stays" in rotated.refused("keys", "retire", *old)

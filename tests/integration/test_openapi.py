@@ -2,6 +2,7 @@
 
 import contextlib
 import zlib
+from collections.abc import Iterator
 
 import pytest
 import schemathesis
@@ -19,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from dispenser.testing.vault_process import VaultServer
+from dispenser.testing.vault_process import VaultServer, vault_process
 
 CHECKS = [
     not_a_server_error,
@@ -35,13 +36,20 @@ EXAMPLES = 25
 
 
 @pytest.fixture(scope="module")
-def api(vault_process: VaultServer) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_url(f"{vault_process.vault_url}/openapi.json")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultServer]:
+    """A vault of these tests' own: they revoke whatever can be revoked."""
+    with vault_process(tmp_path_factory.mktemp("vault")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def api(vault: VaultServer) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(f"{vault.vault_url}/openapi.json")
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_every_answer_is_one_that_the_description_lists(
-    mode: GenerationMode, api: schemathesis.BaseSchema, vault_process: VaultServer
+    mode: GenerationMode, api: schemathesis.BaseSchema, vault: VaultServer
 ) -> None:
     """With requests that fit the description, and with ones that do not."""
     operations = [found.ok() for found in api.get_all_operations()]
@@ -49,7 +57,7 @@ def test_every_answer_is_one_that_the_description_lists(
     failures = []
     for operation in operations:
         try:
-            _hold(operation, mode, vault_process)
+            _hold(operation, mode, vault)
         except (Failure, FailureGroup) as failure:
             failures.append(f"{operation.label}: {failure}")
     assert not failures, "\n".join(failures)

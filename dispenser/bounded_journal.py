@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from dispenser.allowance import Allowances
+from shared.ending import end
 from shared.errors import AuditUnavailable
 from shared.model import AuditRecord
 from shared.ports import AuditJournal
@@ -73,8 +74,7 @@ async def bounded(journal: AuditJournal) -> AsyncIterator[BoundedJournal]:
     try:
         yield bound
     finally:
-        summarizing.cancel()
-        await asyncio.gather(summarizing, return_exceptions=True)
+        await end([summarizing])
         await _attempt(bound)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from shared.ending import end
 from shared.errors import VaultError
 
 #: A changed policy or a revocation takes effect within so many seconds, whatever else fails.
@@ -26,8 +27,7 @@ async def polled(
     try:
         yield
     finally:
-        polling.cancel()
-        await asyncio.gather(polling, return_exceptions=True)
+        await end([polling])
 
 
 async def _poll(look: Callable[[], Awaitable[None]], what: str, seconds: float) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import structlog
 
 from shared import topology
+from shared.ending import end
 from shared.errors import MalformedMessage, VaultError
 from shared.keyring import Keyring
 from shared.messages import EnrolmentEvent, ExpiryEvent, HandbackEvent, Reason, RefresherMessage, decode
@@ -90,9 +91,7 @@ class Refresher:
     async def drain(self) -> None:
         """Return once everything in flight has come to its end. Nothing new is begun meanwhile."""
         await self._flights.land()
-        for task in self._lasting:
-            task.cancel()
-        await asyncio.gather(*self._lasting, return_exceptions=True)
+        await end(self._lasting)
 
     async def _handle(self, delivery: Delivery) -> Settlement:
         try:

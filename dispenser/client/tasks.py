@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+#: Longer than any task here needs to put its things away.
+_UNHEARD_SECONDS: Final = 5.0
 
 
 class Tasks:
@@ -21,8 +23,9 @@ class Tasks:
         return task
 
     async def cancel(self) -> None:
-        """Returns when all have ended."""
-        running = tuple(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        """Returns when all have ended. Asks again where a driver has lost a cancellation (shared.ending)."""
+        ending = tuple(self._running)
+        while running := [task for task in ending if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=_UNHEARD_SECONDS)

@@ -7,6 +7,7 @@ import structlog
 
 from dispenser.wiring.keyring_source import KeyringSource
 from shared import keyring
+from shared.ending import end
 from shared.errors import VaultError
 from shared.keyring import Keyring
 from shared.ports import Clock
@@ -47,8 +48,7 @@ async def followed(view: KeyringView) -> AsyncIterator[Keyring]:
     try:
         yield view.current
     finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        await end([looking])
 
 
 async def _look_on(view: KeyringView) -> None:

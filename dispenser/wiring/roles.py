@@ -22,6 +22,7 @@ from dispenser.wiring.world import Desk, World, checkpoint_folder, desk, journal
 from shared.adapters.audit_journal import FileAuditJournal
 from shared.adapters.checkpoint_folder import CheckpointFolder
 from shared.adapters.provider_http import HttpxProviderHttp
+from shared.ending import end
 from shared.ports import AuditJournal
 from shared.store_clock import StoreClock
 from workers.audit_delivery import AuditDelivery
@@ -221,8 +222,7 @@ async def _running(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in loops]
             yield
-            for task in tasks:
-                task.cancel()
+            await end(tasks)
     except BaseExceptionGroup as errors:
         # A person reads the error, not the group around it.
         if len(errors.exceptions) == 1:

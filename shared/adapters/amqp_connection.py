@@ -11,7 +11,7 @@ from yarl import URL
 from shared.adapters.amqp_failure import UNREACHABLE, DriverFailed, driver, outage_reason
 from shared.adapters.amqp_transport import CarefulTransport
 from shared.adapters.backoff import backoff_seconds
-from shared.adapters.ending import end
+from shared.ending import end
 from shared.errors import ConfigurationError
 
 _CONNECT_SECONDS: Final = 10.0

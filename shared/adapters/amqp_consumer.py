@@ -12,7 +12,7 @@ from shared.adapters.amqp_connection import AmqpConnection
 from shared.adapters.amqp_delivery import AmqpDelivery
 from shared.adapters.amqp_failure import DriverFailed, driver
 from shared.adapters.backoff import backoff_seconds
-from shared.adapters.ending import end
+from shared.ending import end
 from shared.ports import Handler, Outgoing
 
 _CANCEL_SECONDS: Final = 3.0

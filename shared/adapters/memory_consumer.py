@@ -3,9 +3,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from shared.adapters.ending import end
 from shared.adapters.memory_queue import Held, MemoryQueue, Subscription
 from shared.adapters.redelivery import REQUEUE_PAUSE_SECONDS, retried
+from shared.ending import end
 from shared.errors import VaultError
 from shared.ports import Ack, DeadLetter, Handler, Outgoing, RetryLater, Settlement
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-import aio_pika
 from aio_pika.abc import AbstractConnection
+from aio_pika.connection import Connection, make_url
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -231,10 +231,7 @@ async def opened(
     authority: ssl.SSLContext | None,
 ) -> Link:
     """A link ready to be asked. Raises: what aio_pika raises, TimeoutError."""
-    async with asyncio.timeout(OPENING_SECONDS):
-        connection = await aio_pika.connect(
-            login.url, ssl_context=authority, client_properties={"connection_name": "agent"}
-        )
+    connection = await _connected(login.url, authority)
     link = Link(connection, login, credential, key)
     try:
         async with asyncio.timeout(OPENING_SECONDS):
@@ -243,3 +240,17 @@ async def opened(
         await link.close()
         raise
     return link
+
+
+async def _connected(url: str, authority: ssl.SSLContext | None) -> AbstractConnection:
+    """Not by `aio_pika.connect`, which leaves a connection that fails to whoever collects garbage."""
+    connection = Connection(
+        make_url(url), ssl_context=authority, client_properties={"connection_name": "agent"}
+    )
+    try:
+        async with asyncio.timeout(OPENING_SECONDS):
+            await connection.connect()
+    except BaseException:
+        await connection.close()
+        raise
+    return connection

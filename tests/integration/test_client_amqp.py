@@ -4,13 +4,17 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
 import uvloop
+from aio_pika.connection import Connection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from integration.echo_dispenser import EchoDispenser, echo_dispenser, granted
 from integration.line import Line
+from services.server import free_port
 from vault_jwt import vault_jwt
 
 from dispenser import (
@@ -26,7 +30,7 @@ from dispenser import (
     VaultError,
     VaultUnreachable,
 )
-from dispenser.client import asking, retry
+from dispenser.client import amqp_link, asking, retry
 from dispenser.protocol import Call, Code, RejectedCall, RenewCall, Reply, TokenCall
 
 TOKEN = vault_jwt()
@@ -430,3 +434,18 @@ def test_uvloop_serves_as_well(vhost: str) -> None:
             return [token.service for token in tokens]
 
     assert uvloop.run(scenario()) == ["a", "b"]
+
+
+async def test_a_connection_that_cannot_be_made_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the driver closes it when it is collected as garbage, with or without a loop that runs."""
+    made: list[Connection] = []
+
+    class Noticed(Connection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(amqp_link, "Connection", Noticed)
+    with pytest.raises(CONNECTION_EXCEPTIONS):
+        await amqp_link._connected(f"amqp://guest:guest@127.0.0.1:{free_port()}", None)
+    assert [connection.is_closed for connection in made] == [True]

@@ -168,3 +168,15 @@ def test_the_store_works_under_uvloop(store_url: str) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(use())
+
+
+async def test_a_store_is_closed_once_the_transactions_in_hand_are_over(store: SqlStore) -> None:
+    """A connection in use is closed by nobody: it would be left to whoever collects garbage."""
+    async with store._database.writing():
+        closing = asyncio.create_task(store.close())
+        closed, _ = await asyncio.wait([closing], timeout=0.2)
+        assert not closed
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+    async with asyncio.timeout(30):
+        await closing

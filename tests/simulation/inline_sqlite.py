@@ -102,6 +102,8 @@ class InlineDatabase(Database):
         self._reading = self._engine
         self._writing = self._engine.execution_options(writing=True)
         self._closed = False
+        self._transactions = 0
+        self._idle = asyncio.Event()
 
     async def _connected(self, *_: Any, **__: Any) -> InlineConnection:
         return InlineConnection(self.connection)

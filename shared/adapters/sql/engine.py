@@ -1,5 +1,7 @@
 """The way to a database: short transactions for reading and for writing, errors translated in one place."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -67,20 +69,20 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
         self._closed = False
+        self._transactions = 0
+        self._idle = asyncio.Event()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that sees one moment. Raises: StoreUnavailable, StoreNotMigrated."""
-        self._refuse_if_closed()
-        with translated_errors():
+        with self._in_hand(), translated_errors():
             async with self._reading.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed unless its body raises. Raises: StoreUnavailable, StoreNotMigrated."""
-        self._refuse_if_closed()
-        with translated_errors():
+        with self._in_hand(), translated_errors():
             async with self._writing.begin() as connection:
                 yield connection
 
@@ -97,13 +99,26 @@ class Database:
         return sqlite.insert(table)
 
     async def close(self) -> None:
-        """Disconnect for good."""
+        """Disconnect for good, once the transactions in hand are over: nobody closes a connection in use."""
         self._closed = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                while self._transactions:
+                    self._idle.clear()
+                    await self._idle.wait()
         await self._engine.dispose()
 
-    def _refuse_if_closed(self) -> None:
+    @contextmanager
+    def _in_hand(self) -> Iterator[None]:
         if self._closed:
             raise StoreUnavailable("The store is closed: this process is shutting down.")
+        self._transactions += 1
+        try:
+            yield
+        finally:
+            self._transactions -= 1
+            if not self._transactions:
+                self._idle.set()
 
 
 def driver_url(database_url: str, mode: str) -> URL:

@@ -39,7 +39,7 @@ lint: $(VENV)/.test  ## style, types and layers alone
 
 soak: $(VENV)/.test  ## for hours: tests that take minutes, KILLS=10000, then SEEDS=100000 runs of the simulation
 	@$(PYTEST) -q -o timeout=0 -m slow
-	@DISPENSER_TEST_KILLS=$(KILLS) $(BIN)/pytest -q -s -o timeout=0 tests/acceptance/test_kill_loop.py tests/integration/test_audit_killed.py
+	@DISPENSER_TEST_KILLS=$(KILLS) $(PYTEST) -n 4 -q -rP -o timeout=0 tests/acceptance/test_kill_loop.py tests/integration/test_audit_killed.py
 	@SIMULATION_SEEDS=$(SEEDS) $(PYTEST) -q -o timeout=0 --maxfail=3 tests/simulation/test_simulation.py
 
 replay: $(VENV)/.test  ## one run of the simulation, with all that happens in it: SEED=42

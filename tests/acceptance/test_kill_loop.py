@@ -2,7 +2,8 @@
 
 No grant with a grace window or without rotation is lost. A strict one is lost only where the provider had
 answered and the answer never reached the disk, and then its state, an event and an audit row tell.
-DISPENSER_TEST_KILLS says how often (200; `make soak`: 10,000), DISPENSER_TEST_SEED which moments.
+DISPENSER_TEST_KILLS says how often (200; `make soak`: 10,000), DISPENSER_TEST_SEED which moments. A loop waits
+most of the time, so the many kills of a soak are divided among loops, each with a vault and a seed of its own.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ from shared.topology import EVENTS_EXCHANGE
 
 KILLS = int(os.environ.get("DISPENSER_TEST_KILLS", "200"))
 SEED = int(os.environ.get("DISPENSER_TEST_SEED", "1"))
+#: Kills of one loop.
+LOOP = 500
 #: Kills after which all comes to rest and is judged, and owners whose grants are lost connect again.
 ROUND = 100
 OWNERS = [f"owner-{number}" for number in range(10)]
@@ -116,7 +119,7 @@ class Scene:
             for name, provider in self.loop.providers.items()
         }
         return (
-            f"seed {SEED}: killed {dict(self.loop.killed)}; tokens issued {issued}; "
+            f"killed {dict(self.loop.killed)}; tokens issued {issued}; "
             f"on the disk after a kill {len(self.loop.kept)}; grants lost {dict(self.lost)}"
         )
 
@@ -230,7 +233,9 @@ def providers() -> Iterator[dict[str, Emulator]]:
 
 
 @pytest.fixture
-async def scene(installation: Installation, providers: dict[str, Emulator]) -> AsyncIterator[Scene]:
+async def scene(
+    seed: int, installation: Installation, providers: dict[str, Emulator]
+) -> AsyncIterator[Scene]:
     secrets = {f"{name.upper()}_SECRET": provider.client_secret for name, provider in providers.items()}
     installation.declare(_declared(providers), **secrets)
     store = SqlStore.open(installation.database)
@@ -241,7 +246,7 @@ async def scene(installation: Installation, providers: dict[str, Emulator]) -> A
         await bus.start()
         zygote = Zygote(installation)
         stack.callback(zygote.close)
-        scene = Scene(KillLoop(installation, providers, zygote, random.Random(SEED)), store, bus)
+        scene = Scene(KillLoop(installation, providers, zygote, random.Random(seed)), store, bus)
         connection = await stack.enter_async_context(await aio_pika.connect(installation.broker))
         queue = await (await connection.channel()).declare_queue(exclusive=True)
         for trouble in TROUBLES:
@@ -250,21 +255,29 @@ async def scene(installation: Installation, providers: dict[str, Emulator]) -> A
         yield scene
 
 
-@pytest.mark.timeout(600 + 6 * KILLS)  # on the busiest of machines; every wait in it has a bound of its own
-async def test_no_kill_loses_a_grant_but_in_the_stated_window(scene: Scene) -> None:
+# "::" makes a loop a scope of its own to xdist, which otherwise keeps a file's tests on one worker.
+@pytest.mark.parametrize(
+    ("seed", "kills"),
+    [
+        pytest.param(SEED + number, min(LOOP, KILLS - first), id=f"seed {SEED + number}::")
+        for number, first in enumerate(range(0, KILLS, LOOP))
+    ],
+)
+@pytest.mark.timeout(600 + 6 * LOOP)  # on the busiest of machines; every wait in it has a bound of its own
+async def test_no_kill_loses_a_grant_but_in_the_stated_window(scene: Scene, seed: int, kills: int) -> None:
     loop = scene.loop
     vault_token = loop.vault.agent_token("worker", OWNERS[0], "24h")
     loop.start()
     await scene.connect(*[(service, owner) for service in KINDS for owner in OWNERS])
     sessions = [(loop.vault.broker, vault_token, service) for service in ("strict", "grace")]
     async with Vault(loop.vault.broker, vault_token) as asking, working(*sessions) as agents:
-        while loop.killed.total() < KILLS:
-            await loop.kill(min(ROUND, KILLS - loop.killed.total()))
+        while loop.killed.total() < kills:
+            await loop.kill(min(ROUND, kills - loop.killed.total()))
             healed_at = datetime.now(UTC)
             await scene.settle(asking)
             async with loop.quiet():
                 lost = await scene.judge(healed_at)
-                print(f"{scene.story()}; agents heard {dict(agents.outcomes)}", flush=True)
+                print(f"seed {seed}: {scene.story()}; agents heard {dict(agents.outcomes)}", flush=True)
             await scene.connect(*[(grant.service, grant.owner) for grant in lost])
 
 

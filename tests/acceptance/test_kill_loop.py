@@ -2,8 +2,8 @@
 
 No grant with a grace window or without rotation is lost. A strict one is lost only where the provider had
 answered and the answer never reached the disk, and then its state, an event and an audit row tell.
-DISPENSER_TEST_KILLS says how often (200; `make soak`: 10,000), DISPENSER_TEST_SEED which moments. A loop waits
-most of the time, so the many kills of a soak are divided among loops, each with a vault and a seed of its own.
+DISPENSER_TEST_KILLS says how often (200; `make soak`: 10,000), DISPENSER_TEST_SEED which moments. A loop
+waits most of the time: a soak's kills are divided among loops, each with a vault and a seed of its own.
 """
 
 import asyncio

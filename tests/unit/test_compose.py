@@ -10,11 +10,27 @@ import yaml
 from typer.testing import CliRunner
 
 from dispenser.cli.app import app
+from shared.keyring import ROLES
 from shared.settings import from_environment
 
 ROOT = Path(__file__).parents[2]
-SERVICES = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "token-dispenser"}
+#: The services that are processes of the vault, and their roles.
+PROCESSES = {"dispenser": "serve"} | {role: role for role in ("gateway", "refresher", "scheduler", "janitor")}
+_HOME = "/var/lib/dispenser"
+_AUDIT, _SPOOL, _CHECKPOINTS = (f"{name}:{_HOME}/{name}" for name in ("audit", "spool", "checkpoints"))
+_WHOLE_KEYRING = {f"home:{_HOME}", f"broker:{_HOME}/rabbitmq"}
+MOUNTS = {
+    "keys": {*_WHOLE_KEYRING, *(f"keys-{role}:/keys/{role}" for role in ROLES)},
+    "init": {*_WHOLE_KEYRING, _AUDIT, _SPOOL, _CHECKPOINTS},
+    "dispenser": {"keys-serve:/keys/serve:ro", _AUDIT},
+    "gateway": {"keys-gateway:/keys/gateway:ro", _AUDIT},
+    "refresher": {"keys-refresher:/keys/refresher:ro", _AUDIT, _SPOOL},
+    "scheduler": {"keys-scheduler:/keys/scheduler:ro"},
+    "janitor": {"keys-janitor:/keys/janitor:ro", _AUDIT, _CHECKPOINTS},
+}
 _REQUIRED = re.compile(r"\$\{\w+:\?[^}]+\}")
 _PASSWORD_IN_URL = re.compile(r"://[^/@:]*:(.+)@")
 
@@ -22,6 +38,16 @@ _PASSWORD_IN_URL = re.compile(r"://[^/@:]*:(.+)@")
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"init", "keys"}))
 def test_every_service_that_stays_has_a_health_check(name):
     assert SERVICES[name]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+
+
+_MADE = re.compile(
+    r"for \w+ in ([\w ]+); do \\\n"
+    r"\s+install --directory --mode=700 --owner=10001 --group=dispenser (/\S+)/\$\w+; done"
+)
+
+
+def _volumes(name: str) -> set[str]:
+    return {volume.split(":")[0] for volume in SERVICES[name].get("volumes", ())}
 
 
 def _passwords(environment: dict[str, str]) -> list[str]:
@@ -37,7 +63,7 @@ def test_every_password_comes_from_the_environment_and_is_required(name):
     assert all(_REQUIRED.fullmatch(password) for password in passwords)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", sorted(OURS.keys() - {"keys"}))
 def test_every_command_is_one_that_the_dispenser_has(name):
     result = CliRunner().invoke(app, [*OURS[name]["command"], "--help"])
     assert result.exit_code == 0, result.output
@@ -52,22 +78,42 @@ def test_the_environment_is_one_that_the_dispenser_accepts(name):
     assert not settings.embedded
 
 
-def test_keys_spool_and_journal_are_shared_through_one_volume_that_no_server_sees():
-    home = "home:/var/lib/dispenser"
-    assert {tuple(service["volumes"]) for service in OURS.values()} == {
-        (home, "broker:/var/lib/dispenser/rabbitmq")
-    }
-    for server in SERVICES.keys() - OURS.keys():
-        assert not any(volume.startswith("home:") for volume in SERVICES[server]["volumes"])
+@pytest.mark.parametrize("name", OURS)
+def test_a_process_mounts_what_it_needs_and_nothing_else(name):
+    assert set(OURS[name]["volumes"]) == MOUNTS[name]
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_holds_the_keys_of_its_role_alone_and_cannot_change_them(name):
+    role = PROCESSES[name]
+    keys = [volume for volume in OURS[name]["volumes"] if volume.startswith(("keys-", "home:"))]
+    assert keys == [f"keys-{role}:/keys/{role}:ro"]
+    assert OURS[name]["environment"]["DISPENSER_KEYS"] == f"file:/keys/{role}/keys.json"
+
+
+def test_no_server_sees_more_of_ours_than_the_public_keys():
+    ours = {volume.split(":")[0] for service in OURS.values() for volume in service["volumes"]}
+    seen = {name: _volumes(name) & ours for name in SERVICES.keys() - OURS.keys()}
+    assert seen == {"rabbitmq": {"broker"}, "redis": set(), "postgres": set()}
+
+
+def test_every_volume_is_declared():
+    named = {volume for name in SERVICES for volume in _volumes(name) if not volume.startswith(".")}
+    assert named == COMPOSE["volumes"].keys()
+
+
+def test_a_new_volume_of_ours_belongs_to_the_user_of_the_image():
+    """Docker gives it the owner that its folder has in the image, and root where there is none."""
+    mounted = {volume.split(":")[1] for service in OURS.values() for volume in service["volumes"]}
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    made = {f"{place}/{name}" for names, place in _MADE.findall(dockerfile) for name in names.split()}
+    assert "--uid 10001 --create-home --home-dir /var/lib/dispenser dispenser" in dockerfile
+    assert mounted == made | {"/var/lib/dispenser"}
 
 
 @pytest.mark.parametrize(
     ("name", "role"),
-    [
-        ("init", "operator"),
-        ("dispenser", "serve"),
-        *((role, role) for role in ("gateway", "refresher", "scheduler", "janitor")),
-    ],
+    [("init", "operator"), *PROCESSES.items()],
 )
 def test_every_process_logs_in_everywhere_with_its_own_accounts(name, role):
     urls = [

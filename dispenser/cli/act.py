@@ -1,12 +1,19 @@
-"""What an admin does by the command line, written into the audit before it takes effect."""
+"""What an admin does by the command line, written into the audit."""
 
 import getpass
 import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from dispenser.wiring.world import World
 from shared import audit_line
 from shared.cache_keys import epoch_version
 from shared.model import AuditRecord
+
+DOOR: Final = "cli"
+#: Records in one transaction.
+AT_ONCE: Final = 200
 
 
 async def recorded(
@@ -21,15 +28,11 @@ async def recorded(
     request_id: str = "",
     reason: str = "",
 ) -> None:
-    """Write one act down. A command has no journal that anybody would ship, so the database gets it.
-
-    Raises: StoreUnavailable, and nothing is to be done then.
-    """
-    now = at.clock()
+    """Write one act down before it takes effect. Raises: StoreUnavailable, and nothing is to be done then."""
     record = AuditRecord(
-        writer=at.name,
-        sequence=epoch_version(now),
-        at=now,
+        writer="",
+        sequence=0,
+        at=at.clock(),
         action=action,
         outcome="ok",
         agent=agent,
@@ -38,14 +41,29 @@ async def recorded(
         service=service,
         catalogue_version=catalogue_version,
         request_id=request_id,
-        door="cli",
-        admin=admin(),
+        door=DOOR,
         reason=reason,
     )
-    await at.store.audit.append([audit_line.encode(record)])
+    await written(at, [record])
 
 
-def admin() -> str:
+async def written(at: World, records: Sequence[AuditRecord]) -> None:
+    """Write acts down as this admin's. A command has no journal that anybody would ship, so the database
+    gets them.
+
+    Raises: StoreUnavailable.
+    """
+    first, who = epoch_version(at.clock()), _admin()
+    numbered = [
+        replace(record, writer=at.name, sequence=first + place, admin=who)
+        for place, record in enumerate(records)
+    ]
+    for start in range(0, len(numbered), AT_ONCE):
+        group = numbered[start : start + AT_ONCE]
+        await at.store.audit.append([audit_line.encode(record) for record in group])
+
+
+def _admin() -> str:
     """Who runs this command, as the machine knows them."""
     try:
         return getpass.getuser()

@@ -1,15 +1,13 @@
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from dispenser import audit_record
-from dispenser.cli.act import admin
+from dispenser.cli.act import DOOR, written
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import aside
 from dispenser.cli.session import execute, opened
@@ -21,8 +19,8 @@ from dispenser.revoke import (
     revoke_provider,
     revoke_subject,
 )
-from dispenser.wiring.world import World, audit_journal
-from shared.errors import AuditUnavailable
+from dispenser.wiring.world import World
+from shared.errors import StoreUnavailable
 from shared.model import (
     AgentName,
     AuditRecord,
@@ -34,7 +32,6 @@ from shared.model import (
     ServiceName,
 )
 
-DOOR = "cli"
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 revoke = typer.Typer(help="Take rights back; it holds from the next request on.", no_args_is_help=True)
 
@@ -135,15 +132,14 @@ async def _everything() -> str:
 async def _revoking() -> AsyncIterator[tuple[World, datetime, list[AuditRecord]]]:
     """The vault, the moment, and a list whose records are written at the end.
 
-    What they tell of has happened by then, so that a journal that fails stops nothing.
+    What they tell of has happened by then, so that an audit that fails stops nothing.
     """
     records: list[AuditRecord] = []
     async with opened() as at:
         yield at, at.clock(), records
         try:
-            async with audit_journal(at) as journal:
-                await asyncio.gather(*(journal.append(replace(record, admin=admin())) for record in records))
-        except AuditUnavailable as error:
+            await written(at, records)
+        except StoreUnavailable as error:
             aside.print(f"It is revoked, and not in the audit: {error}", style="red", markup=False)
 
 

@@ -131,13 +131,6 @@ def connect_url(world: World) -> Callable[[ServiceName, Owner], str]:
     return address
 
 
-@asynccontextmanager
-async def audit_journal(world: World) -> AsyncIterator[AuditJournal]:
-    """An audit journal of this process's own. Raises: AuditUnavailable."""
-    async with FileAuditJournal(journal_folder(world.settings), world.name) as journal:
-        yield journal
-
-
 def journal_folder(settings: Settings) -> Path:
     """Where dispensers write their audit journals, for shipping."""
     return settings.home / "audit"

@@ -1,6 +1,7 @@
 """`dispenser audit`: what an operator asks, proves and takes elsewhere."""
 
 import asyncio
+import getpass
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ from dispenser.cli.app import app
 from dispenser.cli.failure import Refused, Usage
 from dispenser.wiring.world import utc_now
 from shared import audit_line, keyring
+from shared.adapters.audit_journal import FileAuditJournal
 from shared.adapters.checkpoint_folder import CheckpointFolder
 from shared.adapters.memory_bus import MemoryBus
 from shared.adapters.sql.store import SqlStore
@@ -54,6 +56,16 @@ class Vault:
 
     def write(self, *records: AuditRecord) -> None:
         self.with_store(lambda store: store.audit.append([audit_line.encode(record) for record in records]))
+
+    def journal(self, record: AuditRecord) -> Path:
+        """A journal with a record, as a process that ended has left it."""
+
+        async def left() -> None:
+            async with FileAuditJournal(self.home / "audit", "serve-1") as journal:
+                await journal.append(record)
+
+        asyncio.run(left())
+        return self.home / "audit" / "serve-1.jsonl"
 
     def sign(self) -> None:
         async def signed(store: SqlStore) -> None:
@@ -134,8 +146,7 @@ def test_what_was_altered_is_named_with_exit_code_four(signed: Vault) -> None:
 
 
 def test_a_journal_that_was_altered_before_it_was_shipped_is_told(signed: Vault) -> None:
-    signed.done("agent", "revoke", "--session", "s1")
-    [journal] = (signed.home / "audit").glob("*.jsonl")
+    journal = signed.journal(a_record(session="s1"))
     assert signed.shown("audit", "verify")["altered_journals"] == []
     journal.write_text(journal.read_text().replace('"session":"s1"', '"session":"s2"'))
     result = signed.run("audit", "verify")
@@ -261,7 +272,7 @@ def test_what_admins_do_is_in_the_audit(vault: Vault, tmp_path: Path) -> None:
         "agent.restored",
         "key.rotated",
     ]
-    assert {(record["door"], bool(record["admin"])) for record in found} == {("cli", True)}
+    assert {(record["door"], record["admin"]) for record in found} == {("cli", getpass.getuser())}
     assert (found[1]["catalogue_version"], "policy" in found[1]["reason"]) == (1, True)
     issued = found[2]
     assert (issued["agent"], issued["session"], issued["owner"]) == ("tracker", "s1", "ada")

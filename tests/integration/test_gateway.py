@@ -556,6 +556,43 @@ async def test_an_admin_takes_rights_back_from_the_next_request_on(
     assert (await gateway.ask()).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("kind", "subject", "record", "grants"),
+    [
+        ("session", "s-1", {"session": "s-1"}, 0),
+        ("token", "t-1", {"request_id": "t-1"}, 0),
+        ("agent", "tracker", {"agent": "tracker"}, 0),
+        ("owner", "ada", {"owner": "ada", "reason": "owner ada"}, 1),
+        ("provider", "emulated", {"reason": "provider emulated"}, 1),
+        ("everything", "", {"reason": "everything"}, 1),
+        ("grant", "time-tracker", {"service": "time-tracker", "owner": "ada"}, 1),
+    ],
+)
+async def test_what_an_admin_takes_back_over_http_is_in_the_audit(
+    connected: Gateway, kind: str, subject: str, record: dict[str, Any], grants: int
+) -> None:
+    admin = bearer(connected.vault.admin_token)
+    wanted = {"kind": kind, "subject": subject} | ({"owner": "ada"} if kind == "grant" else {})
+    await connected.http.post("/v1/revocations", json=wanted, headers=admin)
+    found = await audited(connected, f"{kind}.revoked", 1)
+    assert {field: found[0][field] for field in record} == record
+    of_grants = await audited(connected, "grant.revoked", grants) if grants else []
+    assert [(one["service"], one["owner"], one["generation"]) for one in of_grants] == [
+        ("time-tracker", "ada", 2)
+    ] * grants
+    assert {(one["door"], one["outcome"]) for one in [*found, *of_grants]} == {("http", "ok")}
+
+
+async def audited(gateway: Gateway, action: str, count: int) -> list[dict[str, Any]]:
+    """The records of an action, once there are so many: the shipping takes its time."""
+    admin, found = bearer(gateway.vault.admin_token), list[dict[str, Any]]()
+    async with asyncio.timeout(60):
+        while len(found) < count:
+            answer = await gateway.http.get("/v1/audit", params={"action": action}, headers=admin)
+            found = answer.json()["records"]
+    return found
+
+
 async def test_nobody_else_takes_rights_back_and_nothing_unknown_is(gateway: Gateway) -> None:
     mine = await gateway.http.post(
         "/v1/revocations", json={"kind": "everything"}, headers=bearer(gateway.tracker)

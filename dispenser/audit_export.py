@@ -80,7 +80,7 @@ def otel(record: AuditRecord, version: str) -> bytes:
     return json.dumps(request, separators=(",", ":")).encode()
 
 
-#: CEF's names for what we have; what it has no name for goes into custom strings with labels.
+#: CEF's names for what we have; what it has no name for goes into its custom strings, which have labels.
 _CEF: Final = {
     "agent": "suser",
     "owner": "duser",
@@ -91,7 +91,15 @@ _CEF: Final = {
     "door": "app",
     "count": "cnt",
 }
-_CEF_CUSTOM: Final = ("session", "fingerprint", "policy", "generation", "purpose", "admin")
+_CEF_CUSTOM: Final = {
+    "session": "cs1",
+    "fingerprint": "cs2",
+    "policy": "cs3",
+    "generation": "cs4",
+    "purpose": "cs5",
+    "admin": "cs6",
+    "actors": "flexString1",
+}
 
 
 def cef(record: AuditRecord, version: str) -> bytes:
@@ -99,9 +107,9 @@ def cef(record: AuditRecord, version: str) -> bytes:
     values = _fields(record)
     parts = {"rt": str(int(record.at.timestamp() * 1000))}
     parts |= {name: str(values[ours]) for ours, name in _CEF.items() if ours in values}
-    for number, ours in enumerate(_CEF_CUSTOM, 1):
+    for ours, name in _CEF_CUSTOM.items():
         if ours in values:
-            parts |= {f"cs{number}Label": ours, f"cs{number}": str(values[ours])}
+            parts |= {f"{name}Label": ours, name: _text(values[ours])}
     header = (
         "CEF:0",
         "token-dispenser",
@@ -137,6 +145,10 @@ def _any_value(value: object) -> dict[str, Any]:
             return {"arrayValue": {"values": [_any_value(item) for item in value]}}
         case _:
             return {"stringValue": str(value)}
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _cef_header(text: str) -> str:

@@ -33,7 +33,8 @@ def of_call(keys: Keyring, question: Question, reply: Reply, at: datetime) -> Au
         request_id=question.request_id,
         purpose=call.purpose if isinstance(call, TokenCall) else "",
         door=question.door,
-        reason=_acting(question.identity) + (verdict.reason if isinstance(verdict, Denied) else reply.reason),
+        actors=question.identity.actors,
+        reason=verdict.reason if isinstance(verdict, Denied) else reply.reason,
     )
 
 
@@ -58,7 +59,8 @@ def of_delegation(
         owner=call.owner or parent.acts_for,
         request_id=request_id,
         door=door,
-        reason=f"{_acting(parent)}For a sub-agent: {said or 'as its parent'}. {reply.reason}".rstrip(),
+        actors=parent.actors,
+        reason=f"For a sub-agent: {said or 'as its parent'}. {reply.reason}".rstrip(),
     )
 
 
@@ -104,6 +106,7 @@ def of_refusal(
         owner=identity.owner if identity else "",
         request_id=request_id,
         door=door,
+        actors=identity.actors if identity else (),
         reason=f"{reason}{known}",
     )
 
@@ -123,6 +126,7 @@ def of_overload(
         owner=identity.owner,
         request_id=request_id,
         door=door,
+        actors=identity.actors,
         reason=refusal.reason,
     )
 
@@ -136,6 +140,7 @@ def of_revocation(
     generation: int | None = None,
     door: str,
     at: datetime,
+    admin: str = "",
 ) -> AuditRecord:
     """The record of a right that was taken back; `agent` is the subject where it is one."""
     return AuditRecord(
@@ -151,13 +156,9 @@ def of_revocation(
         generation=generation,
         request_id=subject if kind == "token" else "",
         door=door,
+        admin=admin,
         reason="" if kind in ("agent", "session", "token", "grant") else f"{kind} {subject}".strip(),
     )
-
-
-def _acting(identity: Identity) -> str:
-    """Who acts with a delegated vault token, before what else there is to say."""
-    return f"By {' for '.join(identity.actors)}. " if identity.actors else ""
 
 
 def _action(call: TokenCall | RejectedCall, reply: Reply) -> str:

@@ -107,6 +107,7 @@ def _summary(last: AuditRecord, times: int) -> AuditRecord:
         scopes=(),
         request_id="",
         purpose="",
+        actors=(),
         reason=f"{times} more like this were counted and not written. The last: {last.reason}",
         count=times,
     )

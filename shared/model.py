@@ -493,6 +493,8 @@ class AuditRecord:
     door: str = ""
     #: Who acted, where it was no agent: an admin's name.
     admin: str = ""
+    #: Who acts for the agent with a vault token that was delegated, nearest first (`act`, RFC 8693 §4.1).
+    actors: tuple[str, ...] = ()
     #: A sentence for people.
     reason: str = ""
     #: How many it stands for: denials that one record counts, records that were purged.

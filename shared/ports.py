@@ -415,7 +415,9 @@ class AdminStore(Protocol):
     """Admin tokens, by SHA-256."""
 
     async def add(self, name: str, token_hash: bytes, now: datetime) -> None: ...
-    async def known(self, token_hash: bytes) -> bool: ...
+    async def named(self, token_hash: bytes) -> str | None:
+        """Whose token it is. None: nobody's."""
+
     async def any(self) -> bool: ...
 
 

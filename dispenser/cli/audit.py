@@ -70,6 +70,7 @@ def _row(record: AuditRecord) -> dict[str, object]:
         "action": record.action,
         "outcome": record.outcome,
         "agent": record.agent or None,
+        "by": record.admin or " for ".join(record.actors) or None,
         "owner": record.owner or None,
         "service": record.service or None,
         "generation": record.generation,

@@ -14,19 +14,21 @@ class Admins:
 
     def __init__(self, store: AdminStore) -> None:
         self._store = store
-        self._known_until: dict[bytes, float] = {}
+        #: By digest: a name, and until when it is good.
+        self._known: dict[bytes, tuple[str, float]] = {}
 
-    async def known(self, token: str) -> bool:
-        """An admin's token. Raises: StoreUnavailable."""
+    async def named(self, token: str) -> str | None:
+        """Whose token it is. None: no admin's. Raises: StoreUnavailable."""
         digest, now = hashlib.sha256(token.encode()).digest(), asyncio.get_running_loop().time()
-        if self._known_until.get(digest, 0.0) > now:
-            return True
-        known = await self._store.known(digest)
-        if known:
-            self._remember(digest, now + REMEMBERED_SECONDS)
-        return known
+        name, until = self._known.get(digest, ("", 0.0))
+        if until > now:
+            return name
+        found = await self._store.named(digest)
+        if found is not None:
+            self._remember(digest, found, now + REMEMBERED_SECONDS)
+        return found
 
-    def _remember(self, digest: bytes, until: float) -> None:
-        if len(self._known_until) >= MAX_REMEMBERED:
-            self._known_until.clear()
-        self._known_until[digest] = until
+    def _remember(self, digest: bytes, name: str, until: float) -> None:
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (name, until)

@@ -80,17 +80,21 @@ def _unauthenticated(detail: str, error: str = "") -> Refused:
     return Refused(replace(problem, headers={"WWW-Authenticate": challenges}))
 
 
-async def _admin(bearer: AdminBearer, door: TheDoor) -> None:
-    if not await is_admin(bearer, door):
+async def _admin(bearer: AdminBearer, door: TheDoor) -> str:
+    name = await admin_named(bearer, door)
+    if name is None:
         raise Refused(of_code(Code.UNAUTHENTICATED, "This takes an admin token: set VAULT_ADMIN_TOKEN."))
+    return name
 
 
-async def is_admin(bearer: HTTPAuthorizationCredentials | None, door: Door) -> bool:
-    """Whether the bearer token is an admin's."""
-    return bearer is not None and await door.admins.known(bearer.credentials)
+async def admin_named(bearer: HTTPAuthorizationCredentials | None, door: Door) -> str | None:
+    """Whose admin token the bearer token is. None: it is none."""
+    return None if bearer is None else await door.admins.named(bearer.credentials)
 
 
 #: The calling session, as a route's argument.
 Caller = Annotated[Identity, Depends(_agent)]
-#: In a route's dependencies: admins alone get in.
+#: The calling admin's name, as a route's argument: nobody else gets in.
+Admin = Annotated[str, Depends(_admin)]
+#: The same in a route's dependencies, where it does not matter who it is.
 AdminsOnly = Depends(_admin)

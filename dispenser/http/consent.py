@@ -14,7 +14,7 @@ from dispenser import connect, connect_ticket
 from dispenser.http import browser
 from dispenser.http.arguments import MAX_OWNER_CHARACTERS
 from dispenser.http.bodies import FORM_TYPE, form
-from dispenser.http.callers import AdminBearer, is_admin
+from dispenser.http.callers import AdminBearer, admin_named
 from dispenser.http.description import form_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.pages import REFUSALS, page
@@ -126,7 +126,7 @@ async def _good_ticket(
     bearer: HTTPAuthorizationCredentials | None,
 ) -> str:
     """The ticket in the link, or a new one for an admin who came without."""
-    if not ticket and await is_admin(bearer, door):
+    if not ticket and await admin_named(bearer, door) is not None:
         expires_at = door.clock() + timedelta(seconds=PAGE_SECONDS)
         return connect_ticket.mint(door.keys, service, owner, expires_at=expires_at)
     _check_ticket(door, service, owner, ticket)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispenser import enrol
 from dispenser.http.arguments import OwnerText, Prefer
 from dispenser.http.bodies import json_body
-from dispenser.http.callers import AdminsOnly
+from dispenser.http.callers import Admin
 from dispenser.http.description import json_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.preference import wait_seconds
@@ -60,14 +60,15 @@ class Pending(BaseModel):
 
 @router.put(
     "/v1/credentials/{service}",
-    dependencies=[AdminsOnly],
     response_model=Connected,
     responses={HTTPStatus.ACCEPTED: {"model": Pending}} | documented(400, 401, 404, 422, 503),
     openapi_extra=json_request(Brought),
 )
 async def bring(
+    *,
     service: ServiceName,
     door: TheDoor,
+    admin: Admin,
     brought: Annotated[Brought, json_body(Brought)],
     owner: OwnerText = None,
     prefer: Prefer = None,
@@ -75,7 +76,7 @@ async def bring(
     """Connect a service with a credential from elsewhere; the provider has tried it before this returns."""
     whose = Owner(owner or SHARED_OWNER)
     value = await _presented(door, service, brought)
-    await door.journal.append(_record(door, service, whose))
+    await door.journal.append(_record(door, service, whose, admin))
     enrolment_id = await enrol.present(
         door.store, door.bus, door.keys, door.clock, service=service, owner=whose, presented=value
     )
@@ -97,7 +98,7 @@ async def _presented(door: Door, service: ServiceName, brought: Brought) -> Pres
         raise Refused(of_code(Code.INVALID_REQUEST, str(error))) from None
 
 
-def _record(door: Door, service: ServiceName, owner: Owner) -> AuditRecord:
+def _record(door: Door, service: ServiceName, owner: Owner, admin: str) -> AuditRecord:
     return AuditRecord(
         writer="",
         sequence=0,
@@ -107,6 +108,7 @@ def _record(door: Door, service: ServiceName, owner: Owner) -> AuditRecord:
         owner=owner,
         service=service,
         door="http",
+        admin=admin,
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispenser import audit_record
 from dispenser.http.arguments import MAX_OWNER_CHARACTERS
 from dispenser.http.bodies import json_body
-from dispenser.http.callers import DOOR, AdminsOnly
+from dispenser.http.callers import DOOR, Admin
 from dispenser.http.description import json_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.problems import Refused, documented, of_code
@@ -62,11 +62,10 @@ class Done(BaseModel):
 
 @router.post(
     "/v1/revocations",
-    dependencies=[AdminsOnly],
     responses=documented(400, 401, 404, 503),
     openapi_extra=json_request(Wanted),
 )
-async def revoke(door: TheDoor, wanted: Annotated[Wanted, json_body(Wanted)]) -> Done:
+async def revoke(door: TheDoor, admin: Admin, wanted: Annotated[Wanted, json_body(Wanted)]) -> Done:
     """Take rights back, of one or of all."""
     if bool(wanted.subject) is (wanted.kind is What.EVERYTHING):
         raise Refused(of_code(Code.INVALID_REQUEST, "Everything has no subject, and all else has one."))
@@ -75,7 +74,7 @@ async def revoke(door: TheDoor, wanted: Annotated[Wanted, json_body(Wanted)]) ->
         raise Refused(
             of_code(Code.NOT_FOUND, f"There is no such {wanted.kind.value}, or it was revoked before.")
         )
-    await _write(door, wanted, revoked)
+    await _write(door, admin, wanted, revoked)
     return Done(kind=wanted.kind, subject=wanted.subject, grants=len(revoked))
 
 
@@ -101,15 +100,17 @@ async def _revoked(door: Door, wanted: Wanted) -> list[Grant] | None:
             return await revoke_everything(store, cache, now)
 
 
-async def _write(door: Door, wanted: Wanted, revoked: list[Grant]) -> None:
+async def _write(door: Door, admin: str, wanted: Wanted, revoked: list[Grant]) -> None:
     now = door.clock()
     if wanted.kind is not What.GRANT:
         owner = wanted.subject if wanted.kind is What.OWNER else ""
-        record = audit_record.of_revocation(wanted.kind.value, wanted.subject, owner=owner, door=DOOR, at=now)
+        record = audit_record.of_revocation(
+            wanted.kind.value, wanted.subject, owner=owner, door=DOOR, at=now, admin=admin
+        )
         await door.journal.append(record)
     for grant in revoked:
         record = audit_record.of_revocation(
             "grant", "", owner=grant.owner, service=grant.service, generation=grant.generation,
-            door=DOOR, at=now,
+            door=DOOR, at=now, admin=admin,
         )  # fmt: skip
         await door.journal.append(record)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispenser.agent_key import from_jwk, thumbprint
 from dispenser.http.arguments import MAX_OWNER_CHARACTERS
 from dispenser.http.bodies import json_body
-from dispenser.http.callers import AdminsOnly
+from dispenser.http.callers import Admin
 from dispenser.http.description import json_request
 from dispenser.http.door import Door, TheDoor
 from dispenser.http.problems import Problem, Refused, documented, of_code
@@ -64,15 +64,16 @@ class VaultToken(BaseModel):
 @router.post(
     "/v1/agents/{agent}/tokens",
     status_code=HTTPStatus.CREATED,
-    dependencies=[AdminsOnly],
     responses=documented(400, 401, 404, 409, 503),
     openapi_extra=json_request(Wanted),
 )
-async def issue(agent: AgentName, door: TheDoor, wanted: Annotated[Wanted, json_body(Wanted)]) -> VaultToken:
+async def issue(
+    agent: AgentName, door: TheDoor, admin: Admin, wanted: Annotated[Wanted, json_body(Wanted)]
+) -> VaultToken:
     """Make a vault token for one session of an agent, on behalf of one owner."""
     identity = _identity(door, agent, wanted)
     await _require_good(door, identity)
-    await door.journal.append(_record(identity))
+    await door.journal.append(_record(identity, admin))
     return VaultToken(
         token=mint(door.keys, identity, vault=door.settings.vault_name),
         token_type=token_type(identity),
@@ -108,7 +109,7 @@ async def _require_good(door: Door, identity: Identity) -> None:
         raise Refused(Problem(status=HTTPStatus.CONFLICT, code="key_required", detail=detail))
 
 
-def _record(identity: Identity) -> AuditRecord:
+def _record(identity: Identity, admin: str) -> AuditRecord:
     return AuditRecord(
         writer="",
         sequence=0,
@@ -120,4 +121,5 @@ def _record(identity: Identity) -> AuditRecord:
         owner=identity.owner,
         request_id=identity.token_id,
         door="http",
+        admin=admin,
     )

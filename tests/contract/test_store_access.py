@@ -72,5 +72,5 @@ async def test_an_admin_token_is_known_by_its_hash_alone(store: Store) -> None:
     await store.admins.add("first", b"\x01hash", NOW)
 
     assert await store.admins.any()
-    assert await store.admins.known(b"\x01hash")
-    assert not await store.admins.known(b"\x01has")
+    assert await store.admins.named(b"\x01hash") == "first"
+    assert await store.admins.named(b"\x01has") is None

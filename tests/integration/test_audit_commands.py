@@ -39,9 +39,9 @@ class Vault:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def run(self, *arguments: str, stdin: str | None = None) -> Result:
+    def run(self, *arguments: str, stdin: str | None = None, **environment: str) -> Result:
         variables = {"DISPENSER_HOME": str(self.home), "DISPENSER_KEYS": ""}
-        return CliRunner().invoke(app, arguments, env=variables, input=stdin)
+        return CliRunner().invoke(app, arguments, env=variables | environment, input=stdin)
 
     def done(self, *arguments: str, stdin: str | None = None) -> str:
         result = self.run(*arguments, stdin=stdin)
@@ -207,6 +207,13 @@ def test_records_are_found_by_what_is_asked(signed: Vault) -> None:
     for wanted in (("--fingerprint", named), ("--session", "s9"), since):
         assert [record["agent"] for record in signed.shown("audit", *wanted)] == ["thief"]
     assert len(signed.shown("audit", "--until", later(10).isoformat(), "--owner", "ada")) == 10
+
+
+def test_a_list_names_who_acted_beside_whom_it_was_about(vault: Vault) -> None:
+    vault.write(a_record(actors=("scribe", "helper")), a_record(admin="root-of-all"))
+    shown = " ".join(vault.run("audit", COLUMNS="300").stdout.split())
+    assert "tracker scribe for helper" in shown
+    assert "tracker root-of-all" in shown
 
 
 @pytest.mark.parametrize(("form", "first"), [("otel", '{"resourceLogs"'), ("cef", "CEF:0|")])

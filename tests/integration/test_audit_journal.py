@@ -233,6 +233,7 @@ RECORDS = st.builds(
     generation=st.none() | st.integers(0, 2**63 - 1),
     scopes=st.lists(st.text()).map(tuple),
     scopes_asked=st.lists(st.text()).map(tuple),
+    actors=st.lists(st.text()).map(tuple),
     count=st.integers(0, 100),
     purpose=st.text(),
 )
@@ -245,6 +246,19 @@ def test_a_record_is_one_line_and_comes_back(record: AuditRecord) -> None:
     assert audit_line.decode(line) == replace(record, chain=chain)
     assert audit_line.encode(audit_line.decode(line)) == line
     assert audit_line.decode(audit_line.encode(record)) == record
+
+
+def test_a_line_without_the_later_fields_is_read_and_follows_as_it_did() -> None:
+    """As it was written before a record named its actors."""
+    line = (
+        b'{"action":"token.dispensed","agent":"tracker","at":"2026-11-24T08:00:00+00:00","outcome":"ok",'
+        b'"reason":"By helper. ","scopes":["a"],"sequence":1,"writer":"serve-1",'
+        b'"chain":"acf21eaa8df1e901b3fbad1b0861ca69f9c23be5a406c184a3cf74aca7d54e4b"}'
+    )
+    record = audit_line.decode(line)
+    assert (record.actors, record.admin, record.reason) == ((), "", "By helper. ")
+    assert audit_line.follows(line, audit_line.first_chain("serve-1"))
+    assert audit_line.encode(record) == line
 
 
 @given(st.binary(max_size=100))

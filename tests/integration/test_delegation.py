@@ -53,10 +53,10 @@ class Family:
         answer = await self.http.get(url, params=query, headers={"Authorization": f"Bearer {token}"})
         return answer.status_code, answer.json().get("code", "")
 
-    def audited(self) -> list[dict[str, Any]]:
+    def audited(self, action: str = "vault_token.delegated") -> list[dict[str, Any]]:
         folder = self.vault.world.settings.home / "audit"
         lines = [line for file in folder.iterdir() for line in file.read_text().splitlines()]
-        return [json.loads(line) for line in lines if "vault_token.delegated" in line]
+        return [json.loads(line) for line in lines if f'"{action}"' in line]
 
 
 @pytest.fixture
@@ -88,6 +88,17 @@ async def test_a_child_gets_what_it_is_for_and_nothing_else(family: Family) -> N
     [record] = family.audited()
     assert (record["outcome"], record["agent"]) == ("ok", "tracker")
     assert "helper" in record["reason"]
+
+
+async def test_who_acts_for_an_agent_is_in_the_audit(family: Family) -> None:
+    child = (await family.exchange(services="slack-post", actor="helper")).json()["access_token"]
+    await family.asks(family.parent, "slack-post")
+    await family.asks(child, "slack-post")
+    await family.asks(child, "time-tracker")
+    await family.exchange(subject_token=child, actor="tracker")
+    assert [record.get("actors") for record in family.audited("token.dispensed")] == [None, ["helper"]]
+    assert [record.get("actors") for record in family.audited("token.denied")] == [["helper"]]
+    assert [record.get("actors") for record in family.audited()] == [None, ["helper"]]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from builders import OTHER_KEYS, a_vault_token
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from dispenser.cli.embedded_vault import API_SCOPES, EmbeddedVault, embedded_vault
+from dispenser.cli.embedded_vault import ADMIN_NAME, API_SCOPES, EmbeddedVault, embedded_vault
 from dispenser.cli.processes import listening
 from dispenser.http.problems import MEDIA_TYPE
 from dispenser.revoke import revoke_agent
@@ -580,7 +580,23 @@ async def test_what_an_admin_takes_back_over_http_is_in_the_audit(
     assert [(one["service"], one["owner"], one["generation"]) for one in of_grants] == [
         ("time-tracker", "ada", 2)
     ] * grants
-    assert {(one["door"], one["outcome"]) for one in [*found, *of_grants]} == {("http", "ok")}
+    said = {(one["door"], one["outcome"], one["admin"]) for one in [*found, *of_grants]}
+    assert said == {("http", "ok", ADMIN_NAME)}
+
+
+async def test_what_an_admin_hands_in_and_mints_over_http_is_in_the_audit(gateway: Gateway) -> None:
+    await gateway.put({"refresh_token": gateway.provider.issue_refresh_token("ada", ("tasks:write",))})
+    await gateway.http.post(
+        "/v1/agents/tracker/tokens", json={"owner": "ada"}, headers=bearer(gateway.vault.admin_token)
+    )
+    [presented] = await audited(gateway, "grant.presented", 1)
+    [issued] = await audited(gateway, "vault_token.issued", 1)
+    assert (presented["admin"], presented["service"], presented["owner"]) == (
+        ADMIN_NAME,
+        "time-tracker",
+        "ada",
+    )
+    assert (issued["admin"], issued["agent"], issued["owner"]) == (ADMIN_NAME, "tracker", "ada")
 
 
 async def audited(gateway: Gateway, action: str, count: int) -> list[dict[str, Any]]:

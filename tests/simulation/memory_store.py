@@ -503,8 +503,8 @@ class MemoryAdmins:
     async def add(self, name: str, token_hash: bytes, now: datetime) -> None:
         self._tables.admins.setdefault(token_hash, name)
 
-    async def known(self, token_hash: bytes) -> bool:
-        return token_hash in self._tables.admins
+    async def named(self, token_hash: bytes) -> str | None:
+        return self._tables.admins.get(token_hash)
 
     async def any(self) -> bool:
         return bool(self._tables.admins)

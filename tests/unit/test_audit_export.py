@@ -69,6 +69,17 @@ def test_a_cef_line_escapes_what_would_end_a_field() -> None:
     assert "cs1Label=session cs1=s1" in line
 
 
+def test_who_acted_is_in_every_form() -> None:
+    record = replace(RECORD, actors=("scribe", "helper"), admin="root")
+    assert json.loads(unwrapped(wrapped(7, audit_line.encode(record)))[2])["actors"] == ["scribe", "helper"]
+    line = cef(record, "1.0").decode()
+    assert "cs6Label=admin cs6=root flexString1Label=actors flexString1=scribe, helper" in line
+    request = json.loads(otel(record, "1.0"))
+    attributes = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["attributes"]
+    actors = [{"stringValue": "scribe"}, {"stringValue": "helper"}]
+    assert {"key": "token_dispenser.actors", "value": {"arrayValue": {"values": actors}}} in attributes
+
+
 @given(st.builds(replace, st.just(RECORD), purpose=st.text(), owner=st.text(), reason=st.text()))
 def test_whatever_strangers_wrote_stays_one_line(record: AuditRecord) -> None:
     assert otel(record, "1").count(b"\n") == 0

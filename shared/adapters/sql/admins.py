@@ -18,11 +18,11 @@ class SqlAdmins:
         async with self._database.writing() as connection:
             await connection.execute(put.on_conflict_do_nothing())
 
-    async def known(self, token_hash: bytes) -> bool:
-        """A token of this hash has been let in."""
+    async def named(self, token_hash: bytes) -> str | None:
+        """Who was let in with the token of this hash."""
         query = select(admins.c.name).where(admins.c.token_hash == token_hash)
         async with self._database.reading() as connection:
-            return (await connection.execute(query)).first() is not None
+            return (await connection.execute(query)).scalar_one_or_none()
 
     async def any(self) -> bool:
         """Some token has been let in."""

@@ -435,7 +435,7 @@ class Handback:
     grant_id: GrantId
     service: ServiceName
     owner: Owner
-    #: The grant's before it was revoked, which the credential is sealed for.
+    #: Which the credential is sealed for: the grant's before it was revoked, or what would have followed.
     generation: int
     sealed_credential: bytes
     created_at: datetime

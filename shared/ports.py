@@ -305,6 +305,10 @@ class RotationStore(Protocol):
     async def park(self, intent: Intent, sealed: bytes, now: datetime) -> None:
         """Keep an answer whose lineage is not the grant's, for people to look at, and close the intent."""
 
+    async def hand_back(self, intent: Intent, handback: Handback, now: datetime) -> None:
+        """Put a credential that came for a revoked grant among the handbacks, unless it is there, and close
+        the intent."""
+
     async def open_intents(self, *, holder: str | None = None) -> list[Intent]:
         """Intents without an outcome."""
 

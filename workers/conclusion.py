@@ -3,14 +3,14 @@ from typing import Final
 
 import structlog
 
-from shared.envelope import fingerprint, open_credential, seal_spooled
+from shared.envelope import fingerprint, open_credential, seal_credential, seal_spooled
 from shared.errors import ConfigurationError, StoreUnavailable
-from shared.model import Grant, Intent, RefusalKind
+from shared.model import Grant, Handback, HandbackId, Intent, RefreshToken, RefusalKind
 from shared.ports import Failure, Renewal
 from workers import decision, lifecycle, outcome, renewal
 from workers.answer import Answer
 from workers.bench import Bench
-from workers.decision import Apply, Park
+from workers.decision import Apply, HandBack, Park
 from workers.outcome import NO_ANSWER, Issued, Refused
 from workers.providers import Registration
 from workers.settlement import NEXT_SECRET, Done, Failed, Postponed, Result, Skipped, Spooled
@@ -88,6 +88,8 @@ class Conclusion:
                         return Done(grant.generation + 1)
                 case Park() if grant is not None:
                     return await self._park(intent, grant, answer)
+                case HandBack() if grant is not None and fresh is not None:
+                    return await self._hand_back(intent, grant, fresh)
                 case _:
                     return await self._superseded(intent, grant)
             grant = await self._bench.store.grants.get(intent.grant_id)
@@ -147,6 +149,24 @@ class Conclusion:
         )
         await self._audit("grant.parked", "parked", grant, reason="The credential was replaced meanwhile.")
         return Skipped("parked")
+
+    async def _hand_back(self, intent: Intent, grant: Grant, fresh: RefreshToken) -> Result:
+        """What was revoked with the grant is spent by now, and this came in its place.
+
+        A repetition may find it gone back already; the provider is told twice then, which is harmless.
+        """
+        now, generation = self._bench.clock(), intent.generation + 1
+        handback = Handback(
+            id=HandbackId(intent.id),
+            grant_id=grant.id,
+            service=grant.service,
+            owner=grant.owner,
+            generation=generation,
+            sealed_credential=seal_credential(self._bench.keys, grant.id, grant.owner, generation, fresh),
+            created_at=now,
+        )
+        await self._bench.store.rotations.hand_back(intent, handback, now)
+        return Skipped("revoked")
 
     async def _superseded(self, intent: Intent, stored: Grant | None) -> Result:
         """Somebody was faster, or this has been concluded before: what they stored is served."""

@@ -46,6 +46,11 @@ class Park:
     """The answer brought a credential that is no child of the grant's: keep it for people to look at."""
 
 
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """The grant was revoked meanwhile: the credential that the answer brought goes back to its provider."""
+
+
 def hindrance(grant: Grant | None, generation: int, now: datetime) -> str | None:
     """Why an event needs no rotation now. None: it does.
 
@@ -68,19 +73,23 @@ def may_send(lease_until: datetime, now: datetime) -> bool:
     return (lease_until - now).total_seconds() >= SEND_BUDGET_SECONDS
 
 
-def lineage(intent: Intent, child_fingerprint: bytes, stored: Grant | None) -> Apply | Superseded | Park:
+def lineage(
+    intent: Intent, child_fingerprint: bytes, stored: Grant | None
+) -> Apply | Superseded | Park | HandBack:
     """The lineage rule: an answer is the child of the credential that was redeemed, whatever has moved since.
 
     `child_fingerprint` equals the intent's where the answer brought no new credential.
     """
-    if stored is None or stored.state is GrantState.REVOKED:
+    brought_nothing_new = child_fingerprint == intent.fingerprint
+    if stored is None:
         return Superseded()
+    if stored.state is GrantState.REVOKED:
+        return Superseded() if brought_nothing_new else HandBack()
     moved = stored.generation > intent.generation
     if moved and stored.credential_fingerprint == child_fingerprint:
         return Superseded()
     if stored.credential_fingerprint == intent.fingerprint:
         return Apply(stored.generation)
-    brought_nothing_new = child_fingerprint == intent.fingerprint
     return Superseded() if brought_nothing_new else Park()
 
 

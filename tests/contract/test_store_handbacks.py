@@ -1,8 +1,8 @@
 """A revoked grant's credential waits for its provider to be told, and is gone then."""
 
-from contract.stores import NOW, an_event, granted, later, written_events
+from contract.stores import NOW, an_event, claimed, granted, later, written_events
 
-from shared.model import Grant, GrantState, HandbackId, Owner, ServiceName
+from shared.model import Grant, GrantState, Handback, HandbackId, Owner, ServiceName
 from shared.ports import Store
 
 HOLDER = "refresher-1"
@@ -41,6 +41,29 @@ async def test_a_grant_without_a_credential_leaves_nothing_to_hand_back(store: S
     grant = await granted(store, sealed_credential=None)
     await store.grants.revoke(grant.id, NOW, [])
     assert await store.handbacks.pending(NOW, 10) == []
+
+
+async def test_what_a_rotation_brought_once_its_grant_was_revoked_waits_too(store: Store) -> None:
+    grant = await granted(store)
+    intent = (await claimed(store, grant)).intent
+    await store.grants.revoke(grant.id, NOW, [])
+    [spent] = await store.handbacks.pending(NOW, 10)
+    handback = Handback(
+        id=HandbackId(intent.id),
+        grant_id=grant.id,
+        service=grant.service,
+        owner=grant.owner,
+        generation=grant.generation + 1,
+        sealed_credential=b"sealed anew",
+        created_at=later(1),
+    )
+    for _ in range(2):  # the first time's confirmation may be lost
+        await store.rotations.hand_back(intent, handback, later(1))
+    assert await store.handbacks.pending(later(1), 10) == [spent, handback.id]
+    assert await store.handbacks.take(handback.id, holder=HOLDER, now=later(1), until=later(60)) == handback
+    await store.rotations.hand_back(intent, handback, later(2))
+    assert await store.handbacks.pending(later(2), 10) == [spent]
+    assert await store.rotations.intent(intent.id) == (intent, False)
 
 
 async def three(store: Store) -> None:

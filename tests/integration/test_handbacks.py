@@ -1,15 +1,19 @@
 """A revoked grant ends at its provider too, where that takes refresh tokens back (RFC 7009)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from integration.refreshing import SERVICE, Vault
 
 from dispenser.revoke import revoke_grant
 from dispenser.testing import Behaviour, Emulator
+from dispenser.testing.faults import Hang
 from shared.audit_filter import AuditFilter
-from shared.model import StaticToken
+from shared.envelope import open_handback
+from shared.model import HandbackId, RefreshToken, Rotation, StaticToken
 from shared.secret import Secret
 from workers.scheduler import Scheduler
 
@@ -51,6 +55,63 @@ async def test_the_provider_is_told_once_and_the_credential_forgotten(vault: Vau
     vault.clock.advance(3600)
     await Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=1).announce()
     assert told(vault) == 1
+
+
+async def test_what_a_rotation_under_way_brings_is_given_back_too(vault: Vault) -> None:
+    """The token that was revoked with the grant is spent then, and the one in its place is alive."""
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    await vault.refresher()
+    await vault.connect()
+    hang = Hang(processed=True)
+    vault.emulator.faults.next(hang)
+    asking = asyncio.create_task(vault.ask(1))
+    await hang.reached()
+    await revoke_grant(vault.store, vault.cache, await vault.grant(), vault.clock())
+    hang.release()
+    await asking
+    [spent, fresh] = await vault.store.handbacks.pending(vault.clock(), 10)
+    await vault.store.handbacks.end(spent)
+    [token] = await brought(vault, fresh)
+    assert await live(vault, token)
+    vault.clock.advance(60)
+    await Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=1).announce()
+    await vault.settled()
+    assert not await live(vault, token)
+    assert await outcomes(vault) == ["ok"]
+    assert await vault.store.handbacks.pending(vault.clock(), 10) == []
+
+
+async def test_a_rotation_under_way_that_brings_nothing_new_leaves_nothing_to_give_back(vault: Vault) -> None:
+    vault.emulator.behaviour = Behaviour(rotates=False)
+    await vault.declare(Rotation(rotates=False), revocation_url=vault.emulator.revocation_url)
+    await vault.refresher()
+    await vault.connect()
+    hang = Hang(processed=True)
+    vault.emulator.faults.next(hang)
+    asking = asyncio.create_task(vault.ask(1))
+    await hang.reached()
+    await revoke_grant(vault.store, vault.cache, await vault.grant(), vault.clock())
+    hang.release()
+    await asking
+    assert len(await vault.store.handbacks.pending(vault.clock(), 10)) == 1
+    assert await vault.store.rotations.open_intents() == []
+
+
+async def brought(vault: Vault, handback_id: HandbackId) -> list[str]:
+    now = vault.clock()
+    taken = await vault.store.handbacks.take(handback_id, holder="test", now=now, until=now)
+    assert taken is not None
+    credential = open_handback(vault.keys, taken)
+    return [credential.value.reveal()] if isinstance(credential, RefreshToken) else []
+
+
+async def live(vault: Vault, token: str) -> bool:
+    """What the provider says of it (RFC 7662)."""
+    emulator = vault.emulator
+    async with httpx.AsyncClient(trust_env=False) as http:
+        client = (emulator.client_id, emulator.client_secret)
+        answer = await http.post(emulator.introspection_url, data={"token": token}, auth=client)
+    return bool(answer.json()["active"])
 
 
 async def test_a_provider_without_a_place_for_it_is_left_alone_and_the_audit_says_so(vault: Vault) -> None:

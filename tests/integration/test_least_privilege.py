@@ -91,7 +91,7 @@ TABLES = tuple(metadata.tables)
 INSERTS = {
     "serve": {"transport_keys"},
     "gateway": {"enrolments", "consents", "transport_keys", "revocations", "handbacks", "outbox"},
-    "refresher": {"grants", "intents", "outbox", "audit_log", "audit_tiles"},
+    "refresher": {"grants", "intents", "handbacks", "outbox", "audit_log", "audit_tiles"},
     "scheduler": set(),
     "janitor": {"outbox", "audit_log", "audit_tiles", "audit_checkpoints"},
 }

@@ -250,12 +250,10 @@ def asked_once_when_all_is_well(evidence: Evidence) -> Iterator[Violation]:
 
 
 def what_is_spooled_takes_effect(evidence: Evidence) -> Iterator[Violation]:
-    """Committed, or kept for people where the grant was connected anew, or revoked with its grant."""
-    ended = {
-        event.cause
-        for event in evidence.written
-        if event.what in ("commit", "park", "connect") or _is_revoked(event.before)
-    }
+    """Committed, or kept for people where the grant was connected anew, or on its way back to the provider
+    where it was revoked."""
+    ends = ("commit", "park", "hand back", "connect")
+    ended = {event.cause for event in evidence.written if event.what in ends}
     for call in evidence.calls.values():
         claim = evidence.claims.get(call.sent.entry)
         if claim is None or not (call.safe and call.issued and _answered(call)):
@@ -568,10 +566,6 @@ def _grace_was_too_short(evidence: Evidence, call: Call, grace_seconds: float) -
 def _forgetful(habit: Habit) -> bool:
     """It takes a spent token within its grace window and does not repeat the new one."""
     return habit.replay is Replay.NONE and habit.rotation.rotates
-
-
-def _is_revoked(row: Row | None) -> bool:
-    return row is not None and row.state is GrantState.REVOKED
 
 
 def _silent(evidence: Evidence, grant: FinalGrant, what: str) -> Violation:

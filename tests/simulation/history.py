@@ -116,7 +116,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written(Event):
-    """A transaction on a grant: `claim`, `commit`, `fail`, `release`, `park`, `connect`, `revoke`."""
+    """A transaction on a grant: `claim`, `commit`, `fail`, `release`, `park`, `hand back`, `connect`."""
 
     what: str
     process: str

@@ -346,6 +346,11 @@ class MemoryRotations:
             row.parked = sealed
         self._end_lease(intent)
 
+    async def hand_back(self, intent: Intent, handback: Handback, now: datetime) -> None:
+        self._tables.handbacks.setdefault(handback.id, (handback, None))
+        self._close(intent, "handed_back", now)
+        self._end_lease(intent)
+
     async def open_intents(self, *, holder: str | None = None) -> list[Intent]:
         found = [
             row.intent

@@ -9,7 +9,7 @@ from simulation.process import Process
 
 from shared.errors import StoreUnavailable
 from shared.messages import LifecycleEvent
-from shared.model import EnrolmentId, Grant, GrantId, Intent
+from shared.model import EnrolmentId, Grant, GrantId, Handback, Intent
 from shared.ports import Claim, Clock, Failure, GrantStore, Renewal, Store, Unclaimed
 
 
@@ -132,6 +132,11 @@ class _WatchedRotations(_Watched):
         before = self._ledger.row(intent.grant_id)
         await self._room.park(intent, sealed, now)
         self._ledger.add("park", intent.grant_id, intent.id, before)
+
+    async def hand_back(self, intent: Intent, handback: Handback, now: datetime) -> None:
+        before = self._ledger.row(intent.grant_id)
+        await self._room.hand_back(intent, handback, now)
+        self._ledger.add("hand back", intent.grant_id, intent.id, before)
 
 
 class _WatchedEnrolments(_Watched):

@@ -25,6 +25,7 @@ from workers.decision import (
     LATE_SECONDS,
     SHORTEST_WAIT_SECONDS,
     Apply,
+    HandBack,
     Park,
     Superseded,
     ends_enrolment,
@@ -93,8 +94,13 @@ def test_nothing_but_the_parents_place_is_overwritten(generation: int, stored: b
     assert not isinstance(verdict, Apply) or (stored == PARENT and verdict.generation == generation)
 
 
-def test_a_revoked_or_vanished_grant_takes_no_answer():
-    assert lineage(INTENT, CHILD, replace(GRANT, state=GrantState.REVOKED)) == Superseded()
+def test_a_revoked_grant_takes_no_answer_and_what_it_brought_goes_back():
+    revoked = replace(GRANT, state=GrantState.REVOKED, generation=8, credential_fingerprint=b"")
+    assert lineage(INTENT, CHILD, revoked) == HandBack()
+    assert lineage(INTENT, PARENT, revoked) == Superseded()
+
+
+def test_a_vanished_grant_takes_no_answer():
     assert lineage(INTENT, CHILD, None) == Superseded()
 
 

@@ -25,7 +25,7 @@ DECLARE
         ARRAY['vault_refresher', 'SELECT', 'alembic_version, catalogue, providers, services, agents, policies, issuers'],
         ARRAY['vault_refresher', 'SELECT, INSERT, UPDATE', 'grants, intents'],
         ARRAY['vault_refresher', 'SELECT, UPDATE', 'enrolments'],
-        ARRAY['vault_refresher', 'SELECT, UPDATE, DELETE', 'handbacks'],
+        ARRAY['vault_refresher', 'SELECT, INSERT, UPDATE, DELETE', 'handbacks'],
         ARRAY['vault_refresher', 'SELECT, INSERT, DELETE', 'outbox'],
         ARRAY['vault_refresher', 'USAGE', 'SEQUENCE outbox_position_seq'],
         ARRAY['vault_refresher', 'SELECT, INSERT', 'audit_log'],

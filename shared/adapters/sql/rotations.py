@@ -9,13 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.adapters.sql.columns import noun_of, values_of
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.outbox import put_events
-from shared.adapters.sql.tables import grants, intents, is_open
+from shared.adapters.sql.tables import grants, handbacks, intents, is_open
 from shared.messages import LifecycleEvent
-from shared.model import REFRESHABLE, Grant, GrantId, GrantState, Intent, IntentId
+from shared.model import REFRESHABLE, Grant, GrantId, GrantState, Handback, Intent, IntentId
 from shared.ports import Claim, Failure, Renewal, Unclaimed
 
 DONE: Final = "done"
 PARKED: Final = "parked"
+HANDED_BACK: Final = "handed_back"
 #: Where another refresher has claimed since, its open intent goes on keeping everybody off.
 LEASE_ENDED: Final = {"lease_holder": None, "lease_until": None}
 
@@ -108,6 +109,14 @@ class SqlRotations:
         """Keep a sealed answer of another lineage for people to look at, and close the intent."""
         async with self._database.writing() as connection:
             await connection.execute(_outcome(intent, PARKED, now).values(parked=sealed))
+            await _end_lease(connection, intent)
+
+    async def hand_back(self, intent: Intent, handback: Handback, now: datetime) -> None:
+        """Keep a credential that came for a revoked grant for its provider, and close the intent."""
+        put = self._database.insert(handbacks).values(values_of(handback)).on_conflict_do_nothing()
+        async with self._database.writing() as connection:
+            await connection.execute(put)
+            await connection.execute(_outcome(intent, HANDED_BACK, now))
             await _end_lease(connection, intent)
 
     async def open_intents(self, *, holder: str | None = None) -> list[Intent]:

@@ -166,7 +166,8 @@ enrolments = Table(
     Index(None, "expires_at"),
 )
 
-#: Written in the transaction that revokes the grant, gone once the provider has been told.
+#: Written in the transaction that revokes the grant, or that ends a rotation under way then; gone once the
+#: provider has been told.
 handbacks = Table(
     "handbacks",
     metadata,

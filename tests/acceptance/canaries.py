@@ -17,8 +17,8 @@ class Canaries:
     def __init__(self) -> None:
         self._needles: dict[bytes, str] = {}
 
-    def add(self, what: str, *secrets: str) -> None:
-        """Search for these too."""
+    def add(self, what: str, *secrets: str | bytes) -> None:
+        """Search for these too; bytes are searched for in what texts are made of them as well."""
         for secret in secrets:
             assert len(secret) >= SHORTEST, f"a {what} that is too short to be searched for"
             for form, needle in _forms(secret):
@@ -50,10 +50,11 @@ class Canaries:
         return found
 
 
-def _forms(secret: str) -> Iterator[tuple[str, bytes]]:
-    raw = secret.encode()
+def _forms(secret: str | bytes) -> Iterator[tuple[str, bytes]]:
+    raw = secret.encode() if isinstance(secret, str) else secret
     yield "as it is", raw
-    yield "as UTF-16", secret.encode("utf-16-le")
+    if isinstance(secret, str):
+        yield "as UTF-16", secret.encode("utf-16-le")
     yield "in hex", raw.hex().encode()
     yield "in hex", raw.hex().upper().encode()
     yield "percent-encoded", quote(secret, safe="").encode()

@@ -2,6 +2,7 @@
 
 `oidc_provider`: a certified OAuth provider. `start_oidc_provider`: one with options of the test's own.
 `installation`: a vault of real processes on the session's servers. `breakable`: one on servers to break.
+`secured`: one on servers of its own with TLS, where vault tokens are passwords.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from acceptance.installation import Installation, admit
 from acceptance.oidc_server import OidcServer, available
+from acceptance.secured import Secured, secured_vault
 from services import postgresql
 from services.origin import Name
 from services.pool import FOLDER_VARIABLE, Pool
@@ -62,6 +64,14 @@ def breakable(
     vault.close()
     postgres.start()
     postgresql.drop_database(postgres.address, database)
+
+
+@pytest.fixture(scope="module")
+def secured(
+    start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Secured]:
+    with secured_vault(start_server, tmp_path_factory.mktemp("vault")) as vault:
+        yield vault
 
 
 def _folder() -> Path:

@@ -9,12 +9,15 @@ def declared(
     token_url: str,
     client_id: str,
     redirect_uri: str = "http://127.0.0.1:8765/callback",
+    revocation_url: str = "",
     grace_seconds: int = 0,
 ) -> str:
     """A provider that revokes on reuse, three services, two agents that may have them, one that may not."""
+    takes_back = f"revocation_url: {revocation_url}" if revocation_url else ""
     return f"""
 providers:
   strict:
+    {takes_back}
     authorization_url: {authorization_url}
     token_url: {token_url}
     client_id: {client_id}

@@ -85,6 +85,14 @@ class Process:
         self._process.wait()
         self._record.unlink(missing_ok=True)
 
+    def crash(self, number: signal.Signals) -> bool:
+        """End it as a defect would; whether its core was dumped, as the kernel tells a parent (wait(2))."""
+        os.kill(self.pid, number)
+        dumped = ended_with_core(self.pid)
+        assert self._process.wait() == -number
+        self._record.unlink(missing_ok=True)
+        return dumped
+
     def suspend(self) -> None:
         os.killpg(self._process.pid, signal.SIGSTOP)
 
@@ -108,6 +116,12 @@ class Process:
         with self._log.open("rb") as log:
             log.seek(offset)
             return log.read().decode(errors="replace")
+
+
+def ended_with_core(pid: int) -> bool:
+    """Whether a child left its core, once it has ended; its end is still to be waited for."""
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return ended is not None and ended.si_code == os.CLD_DUMPED
 
 
 def admit(rabbitmq: Address, *, broker: str, cache: str, database: str) -> None:
@@ -154,11 +168,11 @@ class Installation:
         """What a command says in JSON."""
         return json.loads(self.done(*arguments, "--json"))
 
-    def start(self, *arguments: str, command: tuple[str, ...] = COMMAND) -> Process:
+    def start(self, *arguments: str, command: tuple[str, ...] = COMMAND, **environment: str) -> Process:
         """One of the vault's processes, with its role's accounts and keys, and no others."""
         log = self.home / f"{'-'.join(arguments)}-{len(self.processes)}.log"
         role = arguments[1] if arguments[0] == "work" else arguments[0]
-        process = Process(arguments, self.environment | self.role(role), log, command)
+        process = Process(arguments, self.environment | self.role(role) | environment, log, command)
         self.processes.append(process)
         return process
 

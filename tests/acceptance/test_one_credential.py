@@ -5,25 +5,19 @@ vouches, and each process has its own role's accounts.
 """
 
 import asyncio
-import os
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import aio_pika
 import pytest
 from acceptance.declared import declared
-from acceptance.installation import COMMAND, Installation, admit
+from acceptance.installation import Installation
+from acceptance.secured import Secured, broker_files
 from aio_pika.exceptions import ProbableAuthenticationError
 from aiormq.exceptions import ChannelAccessRefused
-from services import postgresql
-from services.authority import Authority, Certificate
-from services.server import Server
 
 from dispenser import Unauthenticated, Vault
-from dispenser.broker_configuration import CONFIGURATION_FILE, FOLDER
+from dispenser.broker_configuration import FOLDER
 from dispenser.client.amqp import AmqpTransport
 from dispenser.client.credential import read
 from dispenser.client.errors import Misconfigured
@@ -35,65 +29,11 @@ PATIENCE_SECONDS = 60.0
 SHORT_LIFE = "20s"
 
 
-@dataclass
-class Scene:
-    """A vault whose every connection is TLS, and the broker that its agents log in at."""
-
-    vault: Installation
-    broker: Server
-
-    def url(self, user: str = "", password: str = "") -> str:
-        """RabbitMQ's address, without a user unless there is one."""
-        host = self.broker.tls_url.rpartition("@")[2].rstrip("/")
-        return f"amqps://{user}:{password}@{host}" if user else f"amqps://{host}"
-
-
 @pytest.fixture(scope="module")
-def scene(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    home, authority = tmp_path_factory.mktemp("vault"), Authority()
-    ca_file = home / "ca.pem"
-    ca_file.write_text(authority.pem)
-    tls = authority.vouch_for("localhost")
-    broker = _broker_with_keys(start_server, home, tls)
-    cache, server = start_server("redis", tls=tls), start_server("postgresql", tls=tls)
-    database = postgresql.create_database(server.address)
-    admit(broker.address, broker=broker.url, cache=cache.url, database=database)
-    vault = Installation(
-        home,
-        broker=broker.tls_url,
-        cache=cache.tls_url,
-        database=database.replace("127.0.0.1", "localhost"),
-    )
-    vault.environment["DISPENSER_CA_FILE"] = str(ca_file)
-    provider = Emulator(Behaviour(access_token_seconds=3600)).start()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("VAULT_CA_FILE", str(ca_file))
-        _begin(vault, provider)
-        yield Scene(vault, broker)
-    vault.close()
-    provider.stop()
-
-
-def _broker_with_keys(start_server: Callable[..., Server], home: Path, tls: Certificate) -> Server:
-    """RabbitMQ needs the vault's keys before the vault needs RabbitMQ."""
-    ended = subprocess.run(
-        [*COMMAND, "init", "--files"],
-        env=os.environ | {"DISPENSER_HOME": str(home / "vault")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert CONFIGURATION_FILE in ended.stderr
-    conf, files = _written(home)
-    plugins = ["rabbitmq_auth_backend_oauth2"]
-    return start_server("rabbitmq", plugins=plugins, conf=conf, files=files, tls=tls)
-
-
-def _written(home: Path) -> tuple[str, dict[str, str]]:
-    """The configuration, and the files that an operator puts where it says."""
-    written = {path.name: path.read_text() for path in (home / "vault/rabbitmq").iterdir()}
-    conf = written.pop(CONFIGURATION_FILE)
-    return conf, {f"{FOLDER}/{name}": text for name, text in written.items()}
+def scene(secured: Secured) -> Iterator[Secured]:
+    with Emulator(Behaviour(access_token_seconds=3600)) as provider:
+        _begin(secured.vault, provider)
+        yield secured
 
 
 def _begin(vault: Installation, provider: Emulator) -> None:
@@ -114,7 +54,7 @@ def _begin(vault: Installation, provider: Emulator) -> None:
         vault.done("grant", "import", service, "--owner", "ada", stdin=token)
 
 
-async def test_a_vault_token_is_all_that_an_agent_needs(scene: Scene) -> None:
+async def test_a_vault_token_is_all_that_an_agent_needs(scene: Secured) -> None:
     text = scene.vault.agent_token("tracker", "ada", ttl=SHORT_LIFE)
     token = read(text)
     async with Vault(scene.url(), text) as vault:
@@ -150,7 +90,7 @@ async def test_a_vault_token_is_all_that_an_agent_needs(scene: Scene) -> None:
             await again.token("time-tracker")
 
 
-async def test_another_agents_vault_token_is_worth_nothing(scene: Scene) -> None:
+async def test_another_agents_vault_token_is_worth_nothing(scene: Secured) -> None:
     stolen = scene.vault.agent_token("summarizer", "ada")
     thief = scene.vault.agent_token("intern", "eve")
     async with Vault(scene.url("intern", thief), stolen) as vault:
@@ -161,11 +101,11 @@ async def test_another_agents_vault_token_is_worth_nothing(scene: Scene) -> None
     assert "'intern'" in record["reason"]
 
 
-async def test_a_new_signing_key_reaches_rabbitmq_before_it_signs(scene: Scene) -> None:
+async def test_a_new_signing_key_reaches_rabbitmq_before_it_signs(scene: Secured) -> None:
     before = scene.vault.agent_token("summarizer", "ada")
     [key] = scene.vault.shown("keys", "rotate", "signing", "--lead", "15s")
     scene.vault.export_keys()
-    conf, files = _written(scene.vault.home)
+    conf, files = broker_files(scene.vault.home)
     scene.broker.give(files, conf)
     scene.broker.control("add_uaa_key", key["id"], f"--pem-file={FOLDER}/{key['id']}.pem")
     current_from = datetime.fromisoformat(key["current_from"])
@@ -177,7 +117,7 @@ async def test_a_new_signing_key_reaches_rabbitmq_before_it_signs(scene: Scene) 
 
 
 async def test_a_broker_that_nobody_vouches_for_is_told_nothing(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Secured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = scene.vault.agent_token("summarizer", "ada")
     monkeypatch.delenv("VAULT_CA_FILE")
@@ -199,7 +139,7 @@ def _ssl(vault: Vault) -> object:
     return vault._door.authority
 
 
-async def _records(scene: Scene, action: str) -> list[dict[str, str]]:
+async def _records(scene: Secured, action: str) -> list[dict[str, str]]:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             records = scene.vault.shown("audit", "--limit", "1000")

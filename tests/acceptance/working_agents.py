@@ -51,6 +51,10 @@ class WorkingAgents:
                 lambda: all(each._transport._credential is not held for each, held in before.items())
             )
 
+    def vault_tokens(self) -> list[str]:
+        """Those that the agents hold now."""
+        return [vault._holder._asking._transport._credential.text for vault in self._vaults]
+
     async def _count(self) -> None:
         async with self._progress:
             self._tokens += 1

@@ -4,9 +4,10 @@ from typing import Final
 import structlog
 from aio_pika import DeliveryMode, Message
 
-from shared.adapters.amqp_channel import AmqpChannel
+from shared.adapters.amqp_channel import Reopening
 from shared.adapters.amqp_connection import AmqpConnection
 from shared.adapters.amqp_consumer import AmqpConsumer
+from shared.adapters.amqp_direct_channel import DirectChannel
 from shared.adapters.amqp_failure import DriverFailed, driver, publish_failure
 from shared.adapters.amqp_log import keep_bodies_out_of_the_log
 from shared.adapters.amqp_topology import declare_topology
@@ -32,8 +33,8 @@ class AmqpBus:
         connection and its confirm. Raises: ConfigurationError."""
         keep_bodies_out_of_the_log()
         self._connection = AmqpConnection(url, name=name)
-        self._confirmed = AmqpChannel(self._connection, confirms=True)
-        self._unconfirmed = AmqpChannel(self._connection, confirms=False)
+        self._confirmed = Reopening(self._connection.channel)
+        self._unconfirmed = Reopening(self._connection.direct_channel)
         self._patience_seconds = patience_seconds
         self._consumers: list[AmqpConsumer] = []
 
@@ -49,7 +50,7 @@ class AmqpBus:
         try:
             with driver():
                 async with asyncio.timeout(_DECLARE_SECONDS):
-                    await declare_topology(AmqpChannel(self._connection, confirms=False))
+                    await declare_topology(Reopening(self._connection.channel))
         except DriverFailed as failed:
             raise BusUnavailable(
                 "The connection to the broker was lost while declaring. Run `dispenser init` again."
@@ -64,15 +65,11 @@ class AmqpBus:
             raise publish_failure(failed.error, message) from failed.error
 
     async def reply(self, reply_to: str, correlation_id: str, body: bytes, expiration_seconds: float) -> None:
-        answer = Message(body, correlation_id=correlation_id, expiration=expiration_seconds)
-        try:
-            with driver():
-                async with asyncio.timeout(expiration_seconds):
-                    channel = await self._unconfirmed.get()
-                    # Mandatory would have RabbitMQ before 4.2 return replies that it has delivered.
-                    await channel.default_exchange.publish(answer, reply_to, mandatory=False)
-        except DriverFailed as failed:
-            _log.info("A reply was dropped", error=str(failed))
+        channel = self._unconfirmed.open or await self._reopened(expiration_seconds)
+        if channel is not None:
+            await channel.publish(
+                reply_to, body, correlation_id=correlation_id, expiration_seconds=expiration_seconds
+            )
 
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> None:
         self._consumers.append(
@@ -85,6 +82,15 @@ class AmqpBus:
     async def close(self) -> None:
         await asyncio.gather(*(consumer.close() for consumer in self._consumers))
         await self._connection.close()
+
+    async def _reopened(self, patience_seconds: float) -> DirectChannel | None:
+        try:
+            with driver():
+                async with asyncio.timeout(patience_seconds):
+                    return await self._unconfirmed.get()
+        except DriverFailed as failed:
+            _log.info("A reply was dropped", error=str(failed))
+            return None
 
     async def _publish(self, message: Outgoing) -> None:
         channel = await self._confirmed.get()

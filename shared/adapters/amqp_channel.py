@@ -1,23 +1,36 @@
 import asyncio
-
-from aio_pika.abc import AbstractChannel
-
-from shared.adapters.amqp_connection import AmqpConnection
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
 
 
-class AmqpChannel:
+class Closable(Protocol):
+    """A channel."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whoever closed it."""
+
+
+Channel = TypeVar("Channel", bound=Closable)
+
+
+class Reopening(Generic[Channel]):
     """A channel that is opened again when it is asked for and not open."""
 
-    def __init__(self, connection: AmqpConnection, *, confirms: bool) -> None:
-        self._connection = connection
-        self._confirms = confirms
+    def __init__(self, opened: Callable[[], Awaitable[Channel]]) -> None:
+        self._opened = opened
         self._opening = asyncio.Lock()
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
 
-    async def get(self) -> AbstractChannel:
+    async def get(self) -> Channel:
         """The open channel. Waits for the connection as long as it takes."""
         if self._channel is None or self._channel.is_closed:
             async with self._opening:
                 if self._channel is None or self._channel.is_closed:
-                    self._channel = await self._connection.channel(confirms=self._confirms)
+                    self._channel = await self._opened()
         return self._channel
+
+    @property
+    def open(self) -> Channel | None:
+        """It, if it is open."""
+        return None if self._channel is None or self._channel.is_closed else self._channel

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import random
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -8,8 +9,10 @@ from aio_pika import Connection
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
+from shared.adapters.amqp_direct_channel import DirectChannel
 from shared.adapters.amqp_failure import UNREACHABLE, DriverFailed, driver, outage_reason
-from shared.adapters.amqp_transport import CarefulTransport
+from shared.adapters.amqp_transport import Deliveries, DeliveringTransport
+from shared.adapters.amqp_writer import FrameWriter
 from shared.adapters.backoff import backoff_seconds
 from shared.ending import end
 from shared.errors import ConfigurationError
@@ -32,7 +35,7 @@ class AmqpConnection:
 
     def __init__(self, url: str, *, name: str) -> None:
         self._url = _url(url, name)
-        self._connection: Connection | None = None
+        self._live: _Live | None = None
         self._up = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._reason: str | None = None
@@ -46,16 +49,26 @@ class AmqpConnection:
         self._supervisor = self._supervisor or asyncio.create_task(self._supervise())
         await self._up.wait()
 
-    async def channel(self, *, confirms: bool) -> AbstractChannel:
-        """A new channel, once there is a connection."""
-        await self._up.wait()
-        assert self._connection is not None  # noqa: S101 - what `_up` says
-        return await self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+    async def channel(self) -> AbstractChannel:
+        """A new channel with confirms, once there is a connection."""
+        live = await self._when_up()
+        return await live.connection.channel(publisher_confirms=True, on_return_raises=True)
+
+    async def direct_channel(self) -> DirectChannel:
+        """A new channel for many messages, once there is a connection."""
+        live = await self._when_up()
+        opened = await live.connection.channel(publisher_confirms=False)
+        return DirectChannel(opened, await opened.get_underlay_channel(), live.deliveries, live.writer)
 
     async def close(self) -> None:
         """Disconnect for good."""
         if self._supervisor:
             await end([self._supervisor])
+
+    async def _when_up(self) -> "_Live":
+        await self._up.wait()
+        assert self._live is not None  # noqa: S101 - what `_up` says
+        return self._live
 
     async def _supervise(self) -> None:
         failures = 0
@@ -69,35 +82,37 @@ class AmqpConnection:
         """Connect, and wait for the connection's end. Returns how many seconds it held."""
         try:
             with driver():
-                connection = await self._open()
+                live = await self._open()
         except DriverFailed as failed:
             self._say_waiting(failed.error)
             return 0.0
-        return await self._until_lost(connection)
+        return await self._until_lost(live)
 
-    async def _open(self) -> Connection:
-        connection = Connection(self._url)
-        connection.kwargs["transport_factory"] = CarefulTransport()
+    async def _open(self) -> "_Live":
+        connection, deliveries = Connection(self._url), Deliveries()
+        connection.kwargs["transport_factory"] = DeliveringTransport(deliveries)
         try:
             await connection.connect(timeout=_CONNECT_SECONDS)
         except BaseException:
             await connection.close()
             raise
-        return connection
+        assert connection.transport is not None  # noqa: S101 - it is connected
+        return _Live(connection, deliveries, FrameWriter(connection.transport.connection))
 
-    async def _until_lost(self, connection: Connection) -> float:
+    async def _until_lost(self, live: "_Live") -> float:
         loop = asyncio.get_running_loop()
         since = loop.time()
         lost: asyncio.Future[BaseException | None] = loop.create_future()
-        connection.close_callbacks.add(lambda _, error: _settle(lost, error))
+        live.connection.close_callbacks.add(lambda _, error: _settle(lost, error))
         self._say_connected()
-        self._connection = connection
+        self._live = live
         self._up.set()
         try:
             self._say_waiting(await lost)
         finally:
             self._up.clear()
-            await _closed(connection)
+            await _closed(live.connection)
+            live.writer.lose()
         return loop.time() - since
 
     def _say_connected(self) -> None:
@@ -110,6 +125,15 @@ class AmqpConnection:
         if self._reason is None or reason not in (self._reason, UNREACHABLE):
             _log.warning("Waiting for the broker", host=self._url.host, vhost=self._url.path, reason=reason)
             self._reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A connection that is up, and what goes past its driver."""
+
+    connection: Connection
+    deliveries: Deliveries
+    writer: FrameWriter
 
 
 def _url(text: str, name: str) -> URL:

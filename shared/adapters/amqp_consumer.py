@@ -2,18 +2,19 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
 from aio_pika.exceptions import ChannelNotFoundEntity
-from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from shared.adapters.amqp_connection import AmqpConnection
 from shared.adapters.amqp_delivery import AmqpDelivery
+from shared.adapters.amqp_direct_channel import DirectChannel
 from shared.adapters.amqp_failure import DriverFailed, driver
 from shared.adapters.backoff import backoff_seconds
 from shared.ending import end
-from shared.ports import Handler, Outgoing
+from shared.ports import Delivery, Handler, Outgoing
 
 _CANCEL_SECONDS: Final = 3.0
 
@@ -37,7 +38,7 @@ class AmqpConsumer:
         self._handler = handler
         self._prefetch = prefetch
         self._publish = publish
-        self._channel: AbstractChannel | None = None
+        self._channel: DirectChannel | None = None
         self._tag = ""
         self._draining = False
         self._hands: set[asyncio.Task[None]] = set()
@@ -53,9 +54,11 @@ class AmqpConsumer:
         channel, self._channel = self._channel, None
         if channel is not None:
             with contextlib.suppress(DriverFailed), driver():
-                await channel.basic_cancel(self._tag, timeout=_CANCEL_SECONDS)
+                await channel.driver.basic_cancel(self._tag, timeout=_CANCEL_SECONDS)
         while self._hands:
             await asyncio.wait(self._hands)
+        if channel is not None:
+            await channel.flushed()
         await self.close()
 
     async def close(self) -> None:
@@ -78,14 +81,15 @@ class AmqpConsumer:
 
     async def _subscribed(self) -> None:
         """Subscribe, and wait for the subscription's end."""
-        async with await self._connection.channel(confirms=False) as opened:
-            channel = await opened.get_underlay_channel()
-            ended = asyncio.Event()
-            channel.closing.add_done_callback(lambda _: ended.set())
-            channel.on_consumer_cancel_callbacks.add(lambda _: ended.set())
-            await channel.queue_declare(self._queue, passive=True)
-            await channel.basic_qos(prefetch_count=self._prefetch)
-            self._tag = str((await channel.basic_consume(self._queue, self._take)).consumer_tag)
+        channel = await self._connection.direct_channel()
+        channel.take(partial(self._take, channel))
+        async with channel.closing():
+            driver, ended = channel.driver, asyncio.Event()
+            driver.closing.add_done_callback(lambda _: ended.set())
+            driver.on_consumer_cancel_callbacks.add(lambda _: ended.set())
+            await driver.queue_declare(self._queue, passive=True)
+            await driver.basic_qos(prefetch_count=self._prefetch)
+            self._tag = str((await driver.basic_consume(self._queue, _never)).consumer_tag)
             self._channel = channel
             try:
                 await ended.wait()
@@ -98,10 +102,14 @@ class AmqpConsumer:
         elif self._connection.connected:
             _log.warning("Cannot consume, will try again", queue=self._queue, error=type(error).__name__)
 
-    async def _take(self, message: DeliveredMessage) -> None:
+    def _take(self, channel: DirectChannel, tag: int, delivery: Delivery) -> None:
         if self._draining:
             return  # the broker gets it back when the channel closes
-        # Not in the driver's own task, which is cancelled with its channel, half-way through the work.
-        hand = asyncio.create_task(AmqpDelivery(self._queue, message).handle(self._handler, self._publish))
+        taken = AmqpDelivery(self._queue, delivery, channel, tag)
+        hand = asyncio.create_task(taken.handle(self._handler, self._publish))
         self._hands.add(hand)
         hand.add_done_callback(self._hands.discard)
+
+
+async def _never(_message: object) -> None:
+    """What the driver is to call with deliveries, of which it sees none."""

@@ -1,11 +1,12 @@
+from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelClosed
 
-from shared.adapters.amqp_channel import AmqpChannel
+from shared.adapters.amqp_channel import Reopening
 from shared.errors import ConfigurationError
 from shared.topology import EXCHANGES, QUEUES, Exchange, Queue
 
 
-async def declare_topology(channel: AmqpChannel) -> None:
+async def declare_topology(channel: Reopening[AbstractChannel]) -> None:
     """Declare exchanges, queues and bindings; what is there already stays. Raises: ConfigurationError with
     everything that differs."""
     everything: tuple[Exchange | Queue, ...] = (*EXCHANGES, *QUEUES)
@@ -14,7 +15,7 @@ async def declare_topology(channel: AmqpChannel) -> None:
         raise ConfigurationError(found)
 
 
-async def _mistake(channel: AmqpChannel, declared: Exchange | Queue) -> str | None:
+async def _mistake(channel: Reopening[AbstractChannel], declared: Exchange | Queue) -> str | None:
     try:
         if isinstance(declared, Exchange):
             await _declare_exchange(channel, declared)
@@ -28,11 +29,11 @@ async def _mistake(channel: AmqpChannel, declared: Exchange | Queue) -> str | No
     return None
 
 
-async def _declare_exchange(channel: AmqpChannel, exchange: Exchange) -> None:
+async def _declare_exchange(channel: Reopening[AbstractChannel], exchange: Exchange) -> None:
     await (await channel.get()).declare_exchange(exchange.name, exchange.type, durable=True)
 
 
-async def _declare_queue(channel: AmqpChannel, queue: Queue) -> None:
+async def _declare_queue(channel: Reopening[AbstractChannel], queue: Queue) -> None:
     declared = await (await channel.get()).declare_queue(
         queue.name, durable=True, arguments=dict(queue.arguments)
     )

@@ -1,0 +1,78 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiormq.abc
+from aio_pika.abc import AbstractChannel
+
+from shared.adapters import amqp_frames
+from shared.adapters.amqp_transport import Deliveries, Taker
+from shared.adapters.amqp_writer import FrameWriter
+
+
+class DirectChannel:
+    """A channel without confirms whose messages go past the driver's objects, both ways.
+
+    All else on it is the driver's. What is written is lost with the connection: a lost acknowledgement comes
+    down to a second delivery, and a lost reply to a request that is made again.
+    """
+
+    def __init__(
+        self,
+        opened: AbstractChannel,
+        driver: aiormq.abc.AbstractChannel,
+        deliveries: Deliveries,
+        writer: FrameWriter,
+    ) -> None:
+        self.driver = driver
+        self._opened = opened
+        self._deliveries = deliveries
+        self._writer = writer
+
+    @property
+    def is_closed(self) -> bool:
+        return self.driver.is_closed
+
+    def take(self, taker: Taker) -> None:
+        """Who takes the deliveries, before anything is consumed."""
+        self._deliveries.take(self.driver.number, taker)
+
+    def ack(self, tag: int) -> None:
+        """A delivery is done with."""
+        self._write(amqp_frames.ack(self.driver.number, tag))
+
+    def reject(self, tag: int, *, requeue: bool) -> None:
+        """A delivery is given back, or up. Not a nack: RabbitMQ 4.3 no longer counts those as deliveries."""
+        self._write(amqp_frames.reject(self.driver.number, tag, requeue=requeue))
+
+    async def publish(
+        self, queue: str, body: bytes, *, correlation_id: str, expiration_seconds: float
+    ) -> None:
+        """A transient message to a queue, dropped where there is none. Waits while too much is unsent."""
+        await self._writer.room()
+        frames = amqp_frames.publish(
+            self.driver.number,
+            queue,
+            body,
+            correlation_id=correlation_id,
+            expiration_seconds=expiration_seconds,
+            frame_max=self._writer.frame_max,
+        )
+        self._write(frames)
+
+    async def flushed(self) -> None:
+        """Returns when all that was written is in the socket's hands, or lost."""
+        await self._writer.flushed()
+
+    @asynccontextmanager
+    async def closing(self) -> AsyncIterator[None]:
+        """Closed at the end."""
+        try:
+            async with self._opened:
+                yield
+        finally:
+            self._deliveries.leave(self.driver.number)
+
+    def _write(self, frames: bytes) -> None:
+        # A frame on a channel that the broker has closed would cost the connection.
+        if not self.is_closed:
+            self._writer.write(frames)

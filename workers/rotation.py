@@ -5,7 +5,7 @@ import structlog
 
 from shared import expiry
 from shared.envelope import open_credential
-from shared.errors import ConfigurationError, KeyMissing, SealBroken
+from shared.errors import ConfigurationError, KeyMissing, SealBroken, StoreUnavailable
 from shared.model import Grant, GrantId, GrantState
 from shared.ports import Claim, Failure, HttpRequest, Unclaimed
 from workers import decision, oauth
@@ -145,6 +145,9 @@ class Rotation:
             return await self._unsent(claim, error.code)
         except ConfigurationError as error:
             return await self._misconfigured(claim, registration, error)
+        except StoreUnavailable as error:
+            # The claim would stand until its holder counts as gone, which may be longer than a grace.
+            return await self._unsent(claim, error.code)
 
     async def _misconfigured(
         self, claim: Claim, registration: Registration, error: ConfigurationError

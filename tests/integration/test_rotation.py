@@ -157,6 +157,20 @@ async def test_a_claim_whose_confirmation_is_lost_is_given_back_by_who_made_it(c
     assert await connected.store.rotations.open_intents() == []
 
 
+async def test_a_claim_after_which_the_database_fails_is_given_back_at_once(
+    connected: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    async def refused(_: str) -> bytes:
+        raise StoreUnavailable("Made to fail.")
+
+    calls = connected.emulator.token_calls
+    with monkeypatch.context() as patched:
+        patched.setattr(connected.store.catalogue, "provider_secrets", refused)
+        await connected.ask(1)
+    assert await connected.store.rotations.open_intents() == []
+    assert connected.emulator.token_calls == calls
+
+
 async def test_what_another_process_of_the_name_has_sent_is_not_given_back(connected: Vault):
     """Only what this very process claimed is known to be unsent."""
     grant, now = await connected.grant(), connected.clock()

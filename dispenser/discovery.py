@@ -9,7 +9,7 @@ from dispenser.declared import Declarations
 from dispenser.provider_metadata import addresses, from_metadata, is_incomplete
 from shared.errors import ConfigurationError
 from shared.model import Provider
-from shared.ports import AddressRefused, HttpRequest, NoAnswer, NotSent, ProviderHttp
+from shared.ports import HttpRequest, NoAnswer, NotAsked, NotSent, ProviderHttp
 
 HTTP_OK = 200
 
@@ -55,7 +55,7 @@ async def _document(http: ProviderHttp, provider: Provider, address: str) -> dic
     try:
         response = await http.send(request)
         document = json.loads(response.body) if response.status == HTTP_OK else None
-    except AddressRefused as error:
+    except NotAsked as error:
         raise ConfigurationError([f"providers.{provider.name}.issuer: {error}"]) from None
     except (NotSent, NoAnswer, ValueError, RecursionError):
         return None

@@ -591,8 +591,16 @@ class NotSent(Exception):
     """Nothing reached the provider (DNS, connect, TLS): asking again is safe."""
 
 
-class AddressRefused(NotSent):
-    """The provider's name leads where no request may go. The message is for the operator."""
+class NotAsked(NotSent):
+    """Something is there that may not be asked. The message is for the operator."""
+
+
+class AddressRefused(NotAsked):
+    """The provider's name leads where no request may go."""
+
+
+class Mistrusted(NotAsked):
+    """The provider's certificate is not believed."""
 
 
 class NoAnswer(Exception):

@@ -43,6 +43,8 @@ class Settings:
     database_url: str = field(default="", repr=False)
     #: Who vouches for RabbitMQ, Redis and PostgreSQL, in PEM. Empty: whom this machine trusts.
     ca_file: str = ""
+    #: Who vouches for providers besides the public authorities, in PEM. Empty: nobody.
+    provider_ca_file: str = ""
     #: Where agents' owners reach the gateway, for connect addresses in replies.
     public_url: str = field(default=DEFAULT_PUBLIC_URL, repr=False)
     #: The vault's name: audience and issuer of vault tokens.
@@ -85,6 +87,7 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
         cache_url=environment.get("DISPENSER_CACHE_URL") or MEMORY_URL,
         database_url=environment.get("DISPENSER_DATABASE_URL") or f"sqlite:///{home / 'dispenser.db'}",
         ca_file=environment.get("DISPENSER_CA_FILE", "").strip(),
+        provider_ca_file=environment.get("DISPENSER_PROVIDER_CA_FILE", "").strip(),
         public_url=(environment.get("DISPENSER_PUBLIC_URL") or DEFAULT_PUBLIC_URL).rstrip("/"),
         vault_name=environment.get("DISPENSER_VAULT_NAME") or DEFAULT_VAULT_NAME,
         log_level=(environment.get("DISPENSER_LOG_LEVEL") or DEFAULT_LOG_LEVEL).lower(),

@@ -16,7 +16,7 @@ from shared.model import (
     ServiceName,
     StaticToken,
 )
-from shared.ports import AddressRefused, Clock, NoAnswer, NotSent, ProviderHttp
+from shared.ports import Clock, NoAnswer, NotAsked, NotSent, ProviderHttp
 from shared.secret import Secret
 from workers import oauth
 from workers.answer import Answer
@@ -52,7 +52,7 @@ async def probe(
     sent_at = clock()
     try:
         answer = Answer.of(await http.send(request), sent_at)
-    except AddressRefused as error:
+    except NotAsked as error:
         return _found(provider, reachable=False, client_known=False, why=str(error).rstrip("."))
     except (NotSent, NoAnswer):
         return finding(provider, NOT_SENT)

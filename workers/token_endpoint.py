@@ -7,7 +7,7 @@ from shared.envelope import open_spooled, seal_spooled
 from shared.errors import SealBroken
 from shared.keyring import Keyring
 from shared.model import GrantId
-from shared.ports import AddressRefused, Clock, Closed, HttpRequest, NoAnswer, NotSent, ProviderHttp
+from shared.ports import Clock, Closed, HttpRequest, NoAnswer, NotAsked, NotSent, ProviderHttp
 from workers.answer import CLOSED, Answer
 from workers.spool import Entry, Pending, Spool, SpoolUnavailable
 
@@ -43,7 +43,7 @@ class TokenEndpoint:
         try:
             answer = Answer.of(await self._http.send(request), sent_at)
         except NotSent as error:
-            if isinstance(error, AddressRefused):
+            if isinstance(error, NotAsked):
                 log.warning("A provider is not asked", why=str(error))
             answer = Answer(status=None, sent_at=sent_at)
         except Closed:

@@ -3,8 +3,7 @@ import typer
 from dispenser.cli.failure import Exit, Refused
 from dispenser.cli.output import AsJson, listing, screen, value
 from dispenser.cli.session import execute, opened
-from dispenser.wiring.world import new_id
-from shared.adapters.provider_http import HttpxProviderHttp
+from dispenser.wiring.world import new_id, provider_http
 from shared.model import Catalogue, ProviderName
 from workers.probe import Finding, probe
 
@@ -76,7 +75,7 @@ async def _probed(name: ProviderName) -> Finding:
         if declared is None:
             raise Refused(f"There is no provider {name!r}: `dispenser provider list` shows those there are.")
         sealed = await at.store.catalogue.provider_secrets(name)
-        http = HttpxProviderHttp(at.settings.private_networks)
+        http = provider_http(at.settings)
         try:
             return await probe(http, at.keys, declared, sealed, clock=at.clock, jti=new_id())
         finally:

@@ -24,6 +24,7 @@ def settings() -> Settings:
     """The settings of this command. Raises: ConfigurationError."""
     here = shared_settings.from_environment(os.environ, default_home=Path.home() / ".dispenser")
     authority.require(here.ca_file)
+    authority.require(here.provider_ca_file, "DISPENSER_PROVIDER_CA_FILE")
     return here
 
 

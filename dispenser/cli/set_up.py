@@ -20,8 +20,7 @@ from dispenser.discovery import discover
 from dispenser.secret_sources import read_secrets
 from dispenser.wiring import broker_files
 from dispenser.wiring.keyring_source import KeyringSource
-from dispenser.wiring.world import utc_now, world
-from shared.adapters.provider_http import HttpxProviderHttp
+from dispenser.wiring.world import provider_http, utc_now, world
 from shared.adapters.sql.store import migrate
 from shared.errors import ConfigurationError
 from shared.model import ProviderName
@@ -133,7 +132,7 @@ def _said(changes: tuple[Change, ...], secrets_of: list[ProviderName]) -> str:
 
 
 async def _discovered(declarations: Declarations) -> Declarations:
-    http = HttpxProviderHttp(settings().private_networks)
+    http = provider_http(settings())
     try:
         return await discover(http, declarations)
     finally:

@@ -3,7 +3,7 @@ import ssl
 from shared.errors import ConfigurationError
 
 
-def require(ca_file: str) -> None:
+def require(ca_file: str, variable: str = "DISPENSER_CA_FILE") -> None:
     """Certificates lie in the file, where one is named. Raises: ConfigurationError.
 
     At the start: each driver would find it by itself, at its first connection and again at every other.
@@ -13,6 +13,6 @@ def require(ca_file: str) -> None:
     try:
         ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
-        raise ConfigurationError(["DISPENSER_CA_FILE: the file holds no certificate in PEM."]) from None
+        raise ConfigurationError([f"{variable}: the file holds no certificate in PEM."]) from None
     except OSError as error:
-        raise ConfigurationError([f"DISPENSER_CA_FILE: cannot be read ({error.strerror})."]) from None
+        raise ConfigurationError([f"{variable}: cannot be read ({error.strerror})."]) from None

@@ -8,9 +8,8 @@ import uvicorn
 
 from dispenser.http.app import build_app
 from dispenser.issuer_keys import IssuerKeys
-from dispenser.wiring.world import Desk, World, new_id
+from dispenser.wiring.world import Desk, World, new_id, provider_http
 from dispenser.workloads import Workloads
-from shared.adapters.provider_http import HttpxProviderHttp
 from shared.ports import ProviderHttp
 
 
@@ -25,7 +24,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def http_door(world: World, at: Desk, listening: socket.socket) -> AsyncIterator[None]:
     """The gateway on a socket that listens already."""
-    http = HttpxProviderHttp(world.settings.private_networks)
+    http = provider_http(world.settings)
     app = build_app(
         dispenser=at.dispenser,
         workloads=_workloads(world, at, http),

@@ -18,10 +18,9 @@ from dispenser.polling import polled
 from dispenser.sessions import Sessions
 from dispenser.transport_view import TransportView
 from dispenser.wiring.process import Stop, until_reachable
-from dispenser.wiring.world import Desk, World, checkpoint_folder, desk, journal_folder
+from dispenser.wiring.world import Desk, World, checkpoint_folder, desk, journal_folder, provider_http
 from shared.adapters.audit_journal import FileAuditJournal
 from shared.adapters.checkpoint_folder import CheckpointFolder
-from shared.adapters.provider_http import HttpxProviderHttp
 from shared.ending import end
 from shared.ports import AuditJournal
 from shared.store_clock import StoreClock
@@ -125,7 +124,7 @@ async def refreshing(world: World) -> AsyncIterator[Refresher]:
 
 @asynccontextmanager
 async def _refresher(world: World, slot: SpoolSlot, journal: AuditJournal) -> AsyncIterator[Refresher]:
-    http = HttpxProviderHttp(world.settings.private_networks)
+    http = provider_http(world.settings)
     worker = Refresher(
         store=world.store,
         bus=world.bus,

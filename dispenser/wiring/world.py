@@ -23,6 +23,7 @@ from shared.adapters.amqp_bus import AmqpBus
 from shared.adapters.audit_journal import FileAuditJournal
 from shared.adapters.memory_bus import MemoryBus
 from shared.adapters.memory_cache import MemoryCache
+from shared.adapters.provider_http import HttpxProviderHttp
 from shared.adapters.redis_cache import RedisCache
 from shared.adapters.sql.store import SqlStore
 from shared.keyring import Keyring
@@ -118,6 +119,11 @@ async def desk(world: World) -> AsyncIterator[Desk]:
             ),
         )
         yield Desk(dispenser=dispenser, catalogue=catalogue, journal=journal, metrics=Metrics())
+
+
+def provider_http(settings: Settings) -> HttpxProviderHttp:
+    """The way to providers and issuers, as the operator allows it. Whoever has it closes it."""
+    return HttpxProviderHttp(settings.private_networks, ca_file=settings.provider_ca_file)
 
 
 def connect_url(world: World) -> Callable[[ServiceName, Owner], str]:

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import ssl
 from collections.abc import Coroutine, Sequence
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
@@ -7,8 +8,9 @@ from typing import Any, Final
 
 import httpx
 
+from shared.adapters.certificate import UNKNOWN_PROVIDER, mistrust
 from shared.destination import Address, Network, refusal
-from shared.ports import AddressRefused, Closed, HttpRequest, HttpResponse, NoAnswer, NotSent
+from shared.ports import AddressRefused, Closed, HttpRequest, HttpResponse, Mistrusted, NoAnswer, NotSent
 
 CONNECT_SECONDS: Final = 5.0
 #: For the whole of it: a provider that sends a byte a minute ends here.
@@ -39,9 +41,11 @@ class HttpxProviderHttp:
     connected to and no other: a name that leads elsewhere a moment later does no harm.
     """
 
-    def __init__(self, networks: Sequence[Network] = ()) -> None:
+    def __init__(self, networks: Sequence[Network] = (), *, ca_file: str = "") -> None:
+        """`ca_file`: who vouches for providers besides the public authorities, in PEM. Raises: OSError."""
         self._networks = tuple(networks)
         self._client = httpx.AsyncClient(
+            verify=_believed(ca_file),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
@@ -52,10 +56,12 @@ class HttpxProviderHttp:
         )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Raises: NotSent, AddressRefused, NoAnswer, Closed."""
+        """Raises: NotSent, AddressRefused, Mistrusted, NoAnswer, Closed."""
         try:
             return await _in_time(self._exchange(request))
         except _NEVER_SENT as error:
+            if (why := mistrust(error, unknown=UNKNOWN_PROVIDER)) is not None:
+                raise Mistrusted(f"{httpx.URL(request.url).host}: {why}.") from error
             raise NotSent(f"The provider was not reached: {type(error).__name__}.") from error
         except _ENDED as error:
             raise Closed(f"The provider ended the connection: {type(error).__name__}.") from error
@@ -104,6 +110,13 @@ class HttpxProviderHttp:
                     f"{url.host} is asked without TLS, which is for this very machine alone."
                 )
         return found[:MOST_ADDRESSES]
+
+
+def _believed(ca_file: str) -> ssl.SSLContext:
+    public = httpx.create_ssl_context(trust_env=False)
+    if ca_file:
+        public.load_verify_locations(ca_file)
+    return public
 
 
 async def _resolved(url: httpx.URL) -> list[Address]:

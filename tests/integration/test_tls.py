@@ -1,6 +1,6 @@
-"""TLS to RabbitMQ, Redis, PostgreSQL and the gateway, vouched for by a private certificate authority.
+"""TLS to RabbitMQ, Redis, PostgreSQL, the gateway and providers, by a private certificate authority.
 
-Nobody else is believed, and whoever set it up is told what to do.
+Nobody else is believed, but for providers, and whoever set it up is told what to do.
 """
 
 import asyncio
@@ -21,12 +21,15 @@ from vault_jwt import vault_jwt
 from dispenser import Vault
 from dispenser.client.errors import Misconfigured
 from dispenser.wiring import authority
+from dispenser.wiring.world import provider_http
 from shared.adapters.amqp_bus import AmqpBus
-from shared.adapters.certificate import OTHER_NAME, UNKNOWN
+from shared.adapters.certificate import OTHER_NAME, UNKNOWN, UNKNOWN_PROVIDER
+from shared.adapters.provider_http import _believed
 from shared.adapters.redis_cache import RedisCache
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.store import migrate
 from shared.errors import CacheUnavailable, ConfigurationError, StoreUnavailable
+from shared.ports import HttpRequest, Mistrusted
 from shared.settings import from_environment
 
 OURS = Authority()
@@ -115,11 +118,7 @@ async def test_rabbitmq_is_believed_by_its_name_and_its_authority_alone(
 async def test_the_gateway_is_believed_by_its_name_and_its_authority_alone(
     monkeypatch: pytest.MonkeyPatch, ca_file: str, strangers_ca_file: str, tmp_path: Path
 ) -> None:
-    for name, text in (("cert", SHOWN.certificate), ("key", SHOWN.key)):
-        (tmp_path / name).write_text(text)
-    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    shown.load_cert_chain(tmp_path / "cert", tmp_path / "key")
-    gateway = await asyncio.start_server(_answer, OTHER_PLACE, 0, ssl=shown)
+    gateway = await asyncio.start_server(_answer, OTHER_PLACE, 0, ssl=_shown(tmp_path))
     port = gateway.sockets[0].getsockname()[1]
     monkeypatch.setenv("VAULT_CA_FILE", ca_file)
     async with gateway:
@@ -133,6 +132,45 @@ async def test_the_gateway_is_believed_by_its_name_and_its_authority_alone(
             async with Vault(f"https://localhost:{port}", vault_jwt()) as vault:
                 with pytest.raises(Misconfigured, match="VAULT_CA_FILE"):
                     await vault.token("time-tracker", deadline=PATIENCE_SECONDS)
+
+
+async def test_a_provider_is_believed_by_its_name_and_by_an_authority_of_the_operators_too(
+    ca_file: str, strangers_ca_file: str, tmp_path: Path
+) -> None:
+    provider = await asyncio.start_server(_answer, OTHER_PLACE, 0, ssl=_shown(tmp_path))
+    port = provider.sockets[0].getsockname()[1]
+    async with provider:
+        assert await asked(f"https://localhost:{port}/token", ca_file, tmp_path) == 200
+        for host, file, why in (
+            (OTHER_PLACE, ca_file, OTHER_NAME),
+            ("localhost", strangers_ca_file, UNKNOWN_PROVIDER),
+            ("localhost", "", UNKNOWN_PROVIDER),
+        ):
+            with pytest.raises(Mistrusted, match=f"{host}: {why}"):
+                await asked(f"https://{host}:{port}/token", file, tmp_path)
+
+
+async def asked(url: str, ca_file: str, home: Path) -> int:
+    settings = from_environment({"DISPENSER_PROVIDER_CA_FILE": ca_file}, default_home=home)
+    http = provider_http(settings)
+    try:
+        answer = await http.send(HttpRequest(method="POST", url=url, headers={}, body=b"", local=True))
+    finally:
+        await http.close()
+    return answer.status
+
+
+def test_the_public_authorities_are_believed_all_the_same(ca_file: str) -> None:
+    public, with_ours = (len(_believed(file).get_ca_certs()) for file in ("", ca_file))
+    assert with_ours == public + 1 > 50
+
+
+def _shown(folder: Path) -> ssl.SSLContext:
+    for name, text in (("cert", SHOWN.certificate), ("key", SHOWN.key)):
+        (folder / name).write_text(text)
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(folder / "cert", folder / "key")
+    return shown
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -195,6 +233,8 @@ def test_a_file_that_is_no_authority_is_named_at_the_start(
         file.write_text(content)
     with pytest.raises(ConfigurationError, match=f"DISPENSER_CA_FILE.*{says}"):
         authority.require(str(file))
+    with pytest.raises(ConfigurationError, match=f"DISPENSER_PROVIDER_CA_FILE.*{says}"):
+        authority.require(str(file), "DISPENSER_PROVIDER_CA_FILE")
     monkeypatch.setenv("VAULT_CA_FILE", str(file))
     with pytest.raises(Misconfigured, match=f"VAULT_CA_FILE.*{says}"):
         Vault("amqps://localhost/vault", vault_jwt())

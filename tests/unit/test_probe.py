@@ -8,7 +8,7 @@ from builders import KEYS, NOW, a_provider
 
 from shared.envelope import seal_provider_secrets
 from shared.model import ClientAuth, GrantKind, Provider, ProviderSecrets, RefusalKind
-from shared.ports import HttpRequest, HttpResponse, NoAnswer, NotSent
+from shared.ports import AddressRefused, HttpRequest, HttpResponse, Mistrusted, NoAnswer, NotAsked, NotSent
 from shared.secret import Secret
 from workers.outcome import NOT_SENT, Issued, Outcome, Refused
 from workers.probe import NOBODYS_TOKEN, Finding, finding, probe
@@ -96,6 +96,13 @@ async def test_an_answer_is_read(status: int, error: str, client_known: bool) ->
 async def test_no_answer_says_nothing_of_the_client(failure: Exception) -> None:
     found = await probed(TokenEndpoint(failure=failure))
     assert (found.reachable, found.client_known) == (False, False)
+
+
+@pytest.mark.parametrize("failure", [AddressRefused("it leads inside."), Mistrusted("it is not theirs.")])
+async def test_why_a_provider_may_not_be_asked_is_said(failure: NotAsked) -> None:
+    found = await probed(TokenEndpoint(failure=failure))
+    assert (found.reachable, found.client_known) == (False, False)
+    assert str(failure) in found.says
 
 
 async def test_nothing_is_redeemed_but_what_nobody_ever_had() -> None:

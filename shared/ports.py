@@ -302,8 +302,11 @@ class RotationStore(Protocol):
     async def release(self, intent: Intent, why: str, now: datetime) -> None:
         """Close the intent and end the lease without touching the grant: nothing was sent."""
 
-    async def park(self, intent: Intent, sealed: bytes, now: datetime) -> None:
-        """Keep an answer whose lineage is not the grant's, for people to look at, and close the intent."""
+    async def park(self, intent: Intent, sealed: bytes, now: datetime) -> bool:
+        """Keep an answer whose lineage is not the grant's, for people to look at, and close the intent.
+
+        False: it was committed before, and the grant has gone on from there.
+        """
 
     async def hand_back(self, intent: Intent, handback: Handback, now: datetime) -> None:
         """Put a credential that came for a revoked grant among the handbacks, unless it is there, and close

@@ -143,7 +143,8 @@ class Conclusion:
 
     async def _park(self, intent: Intent, grant: Grant, answer: Answer) -> Result:
         sealed = seal_spooled(self._bench.keys, grant.id, grant.owner, intent.generation, answer.pack())
-        await self._bench.store.rotations.park(intent, sealed, self._bench.clock())
+        if not await self._bench.store.rotations.park(intent, sealed, self._bench.clock()):
+            return await self._superseded(intent, grant)
         log.critical(
             "An answer belongs to a credential that was replaced meanwhile; it is parked", grant=grant.id
         )

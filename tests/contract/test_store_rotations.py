@@ -306,7 +306,7 @@ async def test_a_parked_answer_is_kept_and_never_purged(store: SqlStore) -> None
     grant = await granted(store)
     claim = await claimed(store, grant)
 
-    await store.rotations.park(claim.intent, b"sealed answer", later(1))
+    assert await store.rotations.park(claim.intent, b"sealed answer", later(1))
     await store.purge(later(10**8))
 
     assert await store.rotations.intent(claim.intent.id) == (claim.intent, False)
@@ -314,6 +314,20 @@ async def test_a_parked_answer_is_kept_and_never_purged(store: SqlStore) -> None
     async with store._database.reading() as connection:
         kept = (await connection.execute(text("SELECT parked FROM intents"))).scalar_one()
     assert bytes(kept) == b"sealed answer"
+
+
+async def test_an_answer_that_was_committed_is_not_parked(store: Store) -> None:
+    """Nor does its replay end the lease that the same refresher has on the grant by now."""
+    claim = await claimed(store, await granted(store))
+    landed = await committed(store, claim.intent)
+    assert landed is not None
+    await claimed(store, landed)
+
+    assert not await store.rotations.park(claim.intent, b"sealed answer", later(3))
+
+    refused = await asked(store, landed, "refresher-3")
+    assert isinstance(refused, Unclaimed)
+    assert refused.why == "busy"
 
 
 async def test_open_intents_are_found_by_holder(store: Store) -> None:

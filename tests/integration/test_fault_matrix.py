@@ -197,6 +197,25 @@ async def test_killed_before_the_spool_file_is_deleted(connected: Vault):
     await one_step(connected)
 
 
+async def test_killed_before_the_spool_file_is_deleted_while_the_other_went_on(connected: Vault):
+    """What the answer brought was stored long ago, and is nothing that anybody has to look at."""
+    connected.rotations.commits_fail = True
+    await connected.ask(1)
+    connected.rotations.commits_fail = False
+    [path] = connected.spooled()
+    kept = path.read_bytes()
+    await connected.refresher()
+    await connected.ask(2)
+    path.write_bytes(kept)
+    await connected.refresher()
+    assert connected.spooled() == []
+    assert "grant.parked" not in await connected.actions()
+    assert (await connected.grant()).generation == 3
+    await connected.ask(3)
+    assert (await connected.grant()).generation == 4
+    assert connected.emulator.reuses == 0
+
+
 # ------------------------------------------------------------------------------------------------ disk
 
 

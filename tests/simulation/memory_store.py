@@ -340,11 +340,14 @@ class MemoryRotations:
         self._close_open(intent, why, now)
         self._end_lease(intent)
 
-    async def park(self, intent: Intent, sealed: bytes, now: datetime) -> None:
-        row = self._close(intent, "parked", now)
-        if row is not None:
-            row.parked = sealed
+    async def park(self, intent: Intent, sealed: bytes, now: datetime) -> bool:
+        row = self._tables.intents.get(intent.id)
+        if row is None or row.outcome == "done":
+            return False
+        row.close("parked", now)
+        row.parked = sealed
         self._end_lease(intent)
+        return True
 
     async def hand_back(self, intent: Intent, handback: Handback, now: datetime) -> None:
         self._tables.handbacks.setdefault(handback.id, (handback, None))
@@ -375,11 +378,10 @@ class MemoryRotations:
         )
         return "busy" if leased or opened else None
 
-    def _close(self, intent: Intent, outcome: str, now: datetime) -> IntentRow | None:
+    def _close(self, intent: Intent, outcome: str, now: datetime) -> None:
         row = self._tables.intents.get(intent.id)
         if row is not None:
             row.close(outcome, now)
-        return row
 
     def _close_open(self, intent: Intent, outcome: str, now: datetime) -> bool:
         row = self._tables.intents.get(intent.id)

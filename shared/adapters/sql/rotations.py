@@ -105,11 +105,15 @@ class SqlRotations:
             await connection.execute(_outcome(intent, why, now).where(is_open))
             await _end_lease(connection, intent)
 
-    async def park(self, intent: Intent, sealed: bytes, now: datetime) -> None:
-        """Keep a sealed answer of another lineage for people to look at, and close the intent."""
+    async def park(self, intent: Intent, sealed: bytes, now: datetime) -> bool:
+        """Keep a sealed answer of another lineage for people to look at, unless it was committed before."""
+        uncommitted = intents.c.outcome.is_distinct_from(DONE)
+        parking = _outcome(intent, PARKED, now).where(uncommitted).values(parked=sealed)
         async with self._database.writing() as connection:
-            await connection.execute(_outcome(intent, PARKED, now).values(parked=sealed))
-            await _end_lease(connection, intent)
+            parked = await connection.execute(parking)
+            if parked.rowcount:
+                await _end_lease(connection, intent)
+        return bool(parked.rowcount)
 
     async def hand_back(self, intent: Intent, handback: Handback, now: datetime) -> None:
         """Keep a credential that came for a revoked grant for its provider, and close the intent."""

@@ -6,16 +6,16 @@ prior actors, says the RFC: here they only take away.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from dispenser.narrowing import Narrowing
 from dispenser.policy import Allowed, Denied, Query, evaluate, generosity
+from dispenser.policy_index import PolicyIndex
 from dispenser.protocol import ChildCall
 from dispenser.vault_token import REVOCATION_SEEN_SECONDS, Identity
-from shared.model import AgentName, Owner, Policy, ServiceName
+from shared.model import AgentName, Owner, ServiceName
 
 #: Actors in a chain: a program that delegates in a circle ends here.
 DEEPEST: Final = 4
@@ -55,17 +55,21 @@ def child(parent: Identity, call: ChildCall, *, token_id: str, now: datetime) ->
     )
 
 
-def verdict(policies: Sequence[Policy], identity: Identity, query: Query, now: datetime) -> Allowed | Denied:
+def verdict(policies: PolicyIndex, identity: Identity, query: Query, now: datetime) -> Allowed | Denied:
     """What the policies say to everyone in the chain, within its narrowing; `query` is the subject's."""
     if (beyond := identity.narrowing.beyond(query)) is not None:
         return Denied(reason=f"The vault token was narrowed when it was delegated: it is not for {beyond}.")
     allowed = []
     for agent in dict.fromkeys((identity.agent, *identity.actors)):
-        found = evaluate(policies, replace(query, agent=agent), now)
+        found = evaluate(policies.about(agent), _put_by(agent, query), now)
         if isinstance(found, Denied):
             return found
         allowed.append(found)
     return min(allowed, key=generosity)
+
+
+def _put_by(agent: AgentName, query: Query) -> Query:
+    return query if agent == query.agent else replace(query, agent=agent)
 
 
 def _wanted(call: ChildCall) -> Narrowing:

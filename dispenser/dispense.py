@@ -166,6 +166,7 @@ class Dispenser:
             return await self._minting.delegate(identity, call, request_id=request_id, door=door)
         asked = question.put(
             self._catalogue.current,
+            self._catalogue.policies,
             identity,
             call,
             request_id=request_id,

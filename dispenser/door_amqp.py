@@ -1,8 +1,9 @@
 """The AMQP door: translates deliveries to calls and replies to messages. Decides nothing of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
 
 import structlog
 
@@ -45,6 +46,7 @@ ALTERED: Final = "The request was altered on its way, or made for another place 
 UNTIMELY: Final = "The request is not of now: it was repeated by somebody, or the agent's clock is wrong."
 #: What of the refusals is no everyday matter: somebody has tampered with a message.
 _SUSPICIOUS: Final = frozenset({Refused.WRONG_ID, Refused.UNOPENED})
+Answering = Callable[[Call], Coroutine[Any, Any, Reply]]
 log = structlog.get_logger()
 
 
@@ -151,20 +153,37 @@ class AmqpDoor:
             if self._is_worth_a_reply(delivery, refusal.code):
                 yield [(index, refusal) for index in range(len(request.calls))]
             return
-        tasks = self._begin(delivery, identity, request, deadline_seconds - (_now() - begun))
-        async for finished in _as_they_finish(tasks):
-            answers = [(index, tasks[index].result()) for index in finished]
+        answer = partial(
+            self._answer,
+            identity,
+            request_id=str(delivery.correlation_id),
+            deadline_seconds=deadline_seconds - (_now() - begun),
+        )
+        async for answers in self._answers(identity, request.calls, answer):
             for _, reply in answers:
                 self._metrics.replied(DOOR, reply.code, _now() - begun)
             yield answers
 
+    async def _answers(
+        self, identity: Identity, calls: Sequence[Call], answer: Answering
+    ) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
+        if len(calls) == 1:
+            try:
+                reply = await answer(calls[0])
+            finally:
+                self._dispenser.ended(identity)
+            yield [(0, reply)]
+            return
+        tasks = self._begin(identity, calls, answer)
+        async for finished in _as_they_finish(tasks):
+            yield [(index, tasks[index].result()) for index in finished]
+
     def _begin(
-        self, delivery: Delivery, identity: Identity, request: Request, deadline_seconds: float
+        self, identity: Identity, calls: Sequence[Call], answer: Answering
     ) -> list[asyncio.Task[Reply]]:
         tasks = []
-        for call in request.calls:
-            answer = self._answer(identity, call, str(delivery.correlation_id), deadline_seconds)
-            task = asyncio.create_task(answer)
+        for call in calls:
+            task = asyncio.create_task(answer(call))
             # Not in the task: one that is cancelled before its first step runs nothing.
             task.add_done_callback(lambda _: self._dispenser.ended(identity))
             tasks.append(task)
@@ -200,7 +219,7 @@ class AmqpDoor:
         return await self._refuse(delivery, STOLEN, identity)
 
     async def _answer(
-        self, identity: Identity, call: Call, request_id: str, deadline_seconds: float
+        self, identity: Identity, call: Call, *, request_id: str, deadline_seconds: float
     ) -> Reply:
         try:
             return await self._dispenser.answer(

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
@@ -13,32 +14,35 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self._replies = Counter(
+        replies = Counter(
             "dispenser_replies", "Replies to agents' calls.", ["door", "code"], registry=registry
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "dispenser_reply_seconds",
             "Seconds from a call to its reply.",
             ["door"],
             registry=registry,
             buckets=BUCKETS,
         )
-
-        self._dropped = Counter(
+        dropped = Counter(
             "dispenser_dropped_requests",
             "Requests that were not answered: misaddressed, or of a sender that was refused too often.",
             ["door", "why"],
             registry=registry,
         )
+        # Labels are looked up under a lock each time: of so few, each is kept.
+        self._reply_count = cache(replies.labels)
+        self._reply_seconds = cache(seconds.labels)
+        self._dropped_count = cache(dropped.labels)
 
     def dropped(self, door: str, why: str) -> None:
         """A request was not answered at all."""
-        self._dropped.labels(door, why).inc()
+        self._dropped_count(door, why).inc()
 
     def replied(self, door: str, code: str, seconds: float) -> None:
         """One call was answered."""
-        self._replies.labels(door, code).inc()
-        self._seconds.labels(door).observe(seconds)
+        self._reply_count(door, code).inc()
+        self._reply_seconds(door).observe(seconds)
 
     def exposition(self) -> bytes:
         """Everything in the registry, as Prometheus reads it."""

@@ -73,11 +73,11 @@ class Minting:
 
     def _vain(self, child: Identity, call: ChildCall) -> set[str]:
         """What is named and not to be had with the child: better told now than at its first use."""
-        catalogue, now = self._catalogue.current, self._clock()
+        catalogue, policies, now = self._catalogue.current, self._catalogue.policies, self._clock()
         services = {
             name: service.scopes
             for name, service in catalogue.services.items()
-            if isinstance(verdict_on(catalogue, child, TokenCall(service=name), now), Allowed)
+            if isinstance(verdict_on(catalogue, policies, child, TokenCall(service=name), now), Allowed)
         }
         scopes = {scope for carried in services.values() for scope in carried}
         return set(call.services or ()) - services.keys() | set(call.scopes or ()) - scopes

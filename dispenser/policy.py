@@ -60,10 +60,15 @@ def matches(policy: Policy, query: Query, now: datetime) -> bool:
     return (
         (policy.not_before is None or policy.not_before <= now)
         and (policy.expires_at is None or now < policy.expires_at)
-        and _any_matches(policy.agents, query.agent)
+        and is_about(policy, query.agent)
         and _any_matches(policy.services, query.service)
         and _owner_matches(policy.owners, query)
     )
+
+
+def is_about(policy: Policy, agent: AgentName) -> bool:
+    """The policy may say something to this agent."""
+    return _any_matches(policy.agents, agent)
 
 
 def _best(allowing: Iterable[Policy], query: Query) -> Allowed | Denied:

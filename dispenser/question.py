@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from dispenser.decision import Want
 from dispenser.delegation import verdict
 from dispenser.policy import Allowed, Denied, Query
+from dispenser.policy_index import PolicyIndex
 from dispenser.protocol import RejectedCall, TokenCall
 from dispenser.vault_token import Identity
 from shared.model import Catalogue, Owner, ServiceName
@@ -42,6 +43,7 @@ class Question:
 
 def put(
     catalogue: Catalogue,
+    policies: PolicyIndex,
     identity: Identity,
     call: TokenCall | RejectedCall,
     *,
@@ -50,13 +52,13 @@ def put(
     deadline_seconds: float,
     now: datetime,
 ) -> Question:
-    """Resolve a call against the catalogue. The owner is the session's where the call names none."""
+    """Resolve a call against the catalogue and its policies. The owner is the session's by default."""
     service, owner = _place(identity, call)
     return Question(
         identity=identity,
         call=call,
         place=(service, owner),
-        verdict=verdict_on(catalogue, identity, call, now),
+        verdict=verdict_on(catalogue, policies, identity, call, now),
         known=service in catalogue.services,
         request_id=request_id,
         door=door,
@@ -66,10 +68,14 @@ def put(
 
 
 def verdict_on(
-    catalogue: Catalogue, identity: Identity, call: TokenCall | RejectedCall, now: datetime
+    catalogue: Catalogue,
+    policies: PolicyIndex,
+    identity: Identity,
+    call: TokenCall | RejectedCall,
+    now: datetime,
 ) -> Allowed | Denied:
     """What the policies say to a call."""
-    return verdict(catalogue.policies, identity, _query(catalogue, identity, call), now)
+    return verdict(policies, identity, _query(catalogue, identity, call), now)
 
 
 def _place(identity: Identity, call: TokenCall | RejectedCall) -> tuple[ServiceName, Owner]:

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from typing import Final
 
 from dispenser.vault_token import Identity
 from shared.cache_keys import epoch_key, epoch_moment
 from shared.model import RevocationKind
 
+#: Identities, as many as one process serves at a time: each request asks for the same of one.
+_REMEMBERED: Final = 10_000
 
-def cache_keys(identity: Identity) -> list[str]:
+
+@lru_cache(maxsize=_REMEMBERED)
+def cache_keys(identity: Identity) -> Sequence[str]:
     """Where the cache has the epochs of an identity's subjects."""
     return [epoch_key(kind, subject) for kind, subject in subjects(identity)]
 
@@ -27,6 +33,7 @@ def revoked(
     return any(identity.issued_at <= moment for moment in moments)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def subjects(identity: Identity) -> tuple[tuple[RevocationKind, str], ...]:
     """All that a revocation of this identity's tokens can be about."""
     subjects = (

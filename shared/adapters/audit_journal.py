@@ -4,7 +4,6 @@ import fcntl
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -113,8 +112,9 @@ class _File:
 
     def _line(self, record: AuditRecord) -> bytes:
         self._sequence += 1
-        numbered = replace(record, writer=self._writer, sequence=self._sequence)
-        line, self._chain = audit_line.chained(numbered, self._chain)
+        line, self._chain = audit_line.chained(
+            record, self._chain, writer=self._writer, sequence=self._sequence
+        )
         return line
 
 

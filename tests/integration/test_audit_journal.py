@@ -55,7 +55,7 @@ def journal_of(folder: Path, *records: AuditRecord, writer: str = "w1") -> Path:
     """A journal whose writer has gone."""
     chain, written = audit_line.first_chain(writer), []
     for sequence, record in enumerate(records, 1):
-        line, chain = audit_line.chained(replace(record, writer=writer, sequence=sequence), chain)
+        line, chain = audit_line.chained(record, chain, writer=writer, sequence=sequence)
         written.append(line + b"\n")
     journal = folder / f"{writer}.jsonl"
     journal.write_bytes(b"".join(written))
@@ -241,9 +241,9 @@ RECORDS = st.builds(
 
 @given(RECORDS)
 def test_a_record_is_one_line_and_comes_back(record: AuditRecord) -> None:
-    line, chain = audit_line.chained(record, audit_line.first_chain("w1"))
+    line, chain = audit_line.chained(record, audit_line.first_chain("w1"), writer="w1", sequence=1)
     assert b"\n" not in line
-    assert audit_line.decode(line) == replace(record, chain=chain)
+    assert audit_line.decode(line) == replace(record, writer="w1", sequence=1, chain=chain)
     assert audit_line.encode(audit_line.decode(line)) == line
     assert audit_line.decode(audit_line.encode(record)) == record
 
@@ -299,7 +299,7 @@ JOURNAL = (
 def whole(written: Sequence[AuditRecord] = JOURNAL) -> list[bytes]:
     chain, found = audit_line.first_chain("w1"), []
     for sequence, record in enumerate(written, 1):
-        line, chain = audit_line.chained(replace(record, writer="w1", sequence=sequence), chain)
+        line, chain = audit_line.chained(record, chain, writer="w1", sequence=sequence)
         found.append(line)
     return found
 

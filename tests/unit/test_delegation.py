@@ -12,6 +12,7 @@ from unit.test_policy import CONCRETE, POLICIES, QUERIES, SCOPES
 from dispenser.delegation import DEEPEST, Refused, child, verdict
 from dispenser.narrowing import UNLIMITED, Narrowing, from_claim
 from dispenser.policy import Allowed, Denied, Query
+from dispenser.policy_index import PolicyIndex
 from dispenser.protocol import ChildCall, TokenCall
 from dispenser.question import verdict_on
 from dispenser.vault_token import REVOCATION_SEEN_SECONDS, Identity, renewed
@@ -94,10 +95,10 @@ def test_what_lies_beyond_its_narrowing_is_denied_whatever_the_policies_say(
     narrowing: dict[str, Any], says: str
 ) -> None:
     everything = a_policy(agents=("*",), owners=("*",))
-    found = verdict([everything], an_identity(narrowing=Narrowing(**narrowing)), QUERY, NOW)
+    found = verdict(PolicyIndex([everything]), an_identity(narrowing=Narrowing(**narrowing)), QUERY, NOW)
     assert isinstance(found, Denied)
     assert says in found.reason
-    assert isinstance(verdict([everything], an_identity(), QUERY, NOW), Allowed)
+    assert isinstance(verdict(PolicyIndex([everything]), an_identity(), QUERY, NOW), Allowed)
 
 
 def test_what_is_not_named_stays_as_narrow_as_it_was() -> None:
@@ -119,33 +120,35 @@ def test_the_actors_policies_count_as_well_and_those_of_every_actor_before() -> 
     everyone = a_policy(agents=("tracker", "intern"), max_ttl_seconds=60)
     longer = a_policy(name="longer", max_ttl_seconds=600)
     parent = made(actor="intern")
-    assert verdict([everyone, longer], parent, QUERY, NOW) == Allowed(policy="trackers", max_ttl_seconds=60)
-    assert isinstance(verdict([longer], parent, QUERY, NOW), Denied)
-    assert isinstance(verdict([everyone], made(parent, actor="helper"), QUERY, NOW), Denied)
+    assert verdict(PolicyIndex([everyone, longer]), parent, QUERY, NOW) == Allowed(
+        policy="trackers", max_ttl_seconds=60
+    )
+    assert isinstance(verdict(PolicyIndex([longer]), parent, QUERY, NOW), Denied)
+    assert isinstance(verdict(PolicyIndex([everyone]), made(parent, actor="helper"), QUERY, NOW), Denied)
     helpers = a_policy(name="helpers", agents=("helper", "tracker"))
-    assert isinstance(verdict([helpers], made(parent, actor="helper"), QUERY, NOW), Denied)
+    assert isinstance(verdict(PolicyIndex([helpers]), made(parent, actor="helper"), QUERY, NOW), Denied)
 
 
 def test_no_agent_gets_by_delegation_what_its_subject_may_not() -> None:
     interns = a_policy(agents=("intern",))
-    assert isinstance(verdict([interns], made(actor="intern"), QUERY, NOW), Denied)
+    assert isinstance(verdict(PolicyIndex([interns]), made(actor="intern"), QUERY, NOW), Denied)
 
 
 def test_a_narrowed_one_speaks_for_the_owner_it_was_narrowed_to_where_policies_allow_that() -> None:
     service = a_service()
     found = made(owner="grace")
     assert found.acts_for == "grace"
+    call = TokenCall(service=service.name)
     for owners, allowed in ((("$session",), False), (("*",), True)):
+        index = PolicyIndex([a_policy(owners=owners)])
         catalogue = Catalogue(
             version=1,
             providers={},
             services={service.name: service},
             agents={},
-            policies=(a_policy(owners=owners),),
+            policies=(),
         )
-        assert (
-            isinstance(verdict_on(catalogue, found, TokenCall(service=service.name), NOW), Allowed) is allowed
-        )
+        assert isinstance(verdict_on(catalogue, index, found, call, NOW), Allowed) is allowed
 
 
 NARROWINGS = st.builds(
@@ -173,7 +176,7 @@ def test_whatever_a_child_is_allowed_its_parent_is_allowed_for_as_long(
         found = child(parent, call, token_id="child", now=NOW)
         if isinstance(found, Refused):
             return
-        ours, theirs = (verdict(policies, one, query, NOW) for one in (parent, found))
+        ours, theirs = (verdict(PolicyIndex(policies), one, query, NOW) for one in (parent, found))
         if isinstance(theirs, Allowed):
             assert isinstance(ours, Allowed)
             assert (theirs.max_ttl_seconds or 1e9) <= (ours.max_ttl_seconds or 1e9)
@@ -190,4 +193,6 @@ def test_a_narrowing_is_read_from_a_vault_token_as_it_was_written(narrowing: Nar
 def test_a_denial_for_the_actor_denies(policies: list[Policy], query: Query) -> None:
     parent = an_identity(agent=query.agent, owner=query.session_owner)
     barred = Policy(name="barred", effect=Effect.DENY, agents=("barred",), services=("*",), owners=("*",))
-    assert isinstance(verdict([*policies, barred], made(parent, actor="barred"), query, NOW), Denied)
+    assert isinstance(
+        verdict(PolicyIndex([*policies, barred]), made(parent, actor="barred"), query, NOW), Denied
+    )

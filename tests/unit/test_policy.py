@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispenser.policy import Allowed, Denied, Query, evaluate
+from dispenser.policy import Allowed, Denied, Query, evaluate, is_about
+from dispenser.policy_index import PolicyIndex
 from shared.model import AgentName, Effect, Owner, Policy, ServiceName
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -170,3 +171,18 @@ def test_removing_a_permission_never_allows_more(policies: list[Policy], query: 
     fewer = [p for i, p in enumerate(policies) if i != place or p.effect is Effect.DENY]
     if isinstance(evaluate(fewer, query, NOW), Allowed):
         assert isinstance(evaluate(policies, query, NOW), Allowed)
+
+
+@given(POLICIES, QUERIES, TIMES)
+def test_an_index_leaves_out_what_says_nothing_to_an_agent(
+    policies: list[Policy], query: Query, now: datetime
+) -> None:
+    about = PolicyIndex(policies).about(query.agent)
+    assert evaluate(about, query, now) == evaluate(policies, query, now)
+    assert all(is_about(policy, query.agent) for policy in about)
+
+
+def test_an_index_looks_at_patterns_alone() -> None:
+    others = [policy(name=f"{number}", agents=(f"agent-{number}",)) for number in range(3)]
+    ours, everyone = policy(name="ours", agents=("tracker", "tracker")), policy(name="all", agents=("*",))
+    assert PolicyIndex([*others, everyone, ours]).about(AgentName("tracker")) == (ours, everyone)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dispenser import question
 from dispenser.decision import Want
 from dispenser.policy import Allowed, Denied
+from dispenser.policy_index import PolicyIndex
 from dispenser.protocol import RejectedCall, TokenCall
 from dispenser.question import Question
 from shared.model import Catalogue, Effect, Policy, Service
@@ -34,7 +35,8 @@ def a_catalogue(*policies: Policy, service: Service | None = None) -> Catalogue:
 
 def put(call: TokenCall | RejectedCall, *policies: Policy, **changes: Any) -> Question:
     named = {"request_id": "r1", "door": "amqp", "deadline_seconds": 10.0, "now": NOW}
-    return question.put(a_catalogue(*policies), an_identity(), call, **named | changes)
+    catalogue = a_catalogue(*policies)
+    return question.put(catalogue, PolicyIndex(policies), an_identity(), call, **named | changes)
 
 
 def test_a_question_knows_who_asks_for_what_and_until_when() -> None:

@@ -234,8 +234,10 @@ class Story:
                     with pytest.raises(VaultError):
                         await asking.token("time-tracker", deadline=5)
         nobodys = f"{MARK}-never-issued"
-        await self._cli("grant", "import", "calendar-read", "--owner", "eve", stdin=nobodys, code=3)
-        await self._cli("grant", "show", PLANTED, "--owner", "eve", code=3)
+        await asyncio.gather(
+            self._cli("grant", "import", "calendar-read", "--owner", "eve", stdin=nobodys, code=3),
+            self._cli("grant", "show", PLANTED, "--owner", "eve", code=3),
+        )
 
     async def _renewal(self, agents: WorkingAgents) -> None:
         await agents.renew()
@@ -273,10 +275,11 @@ class Story:
 
     async def _questions_of_an_admin(self) -> None:
         await self._cli("agent", "revoke", "tracker")
-        for form in ("otel", "cef"):
-            await self._cli("audit", "export", "--form", form)
-        await self._cli("config")
-        await self._cli("grant", "list", "--json")
+        await asyncio.gather(
+            self._cli("audit", "export", "--form", "otel"),
+            self._cli("config"),
+            self._cli("grant", "list", "--json"),
+        )
         await self._http.get("/metrics")
         asked = ("service=weather", *(f"action={action}" for action in ACTIONS))
         told = [await self._http.get(f"/v1/audit?limit=1000&{each}", headers=self._admin) for each in asked]

@@ -174,7 +174,7 @@ async def test_no_statement_and_no_parameter_told_the_database_one(run: Run) -> 
     assert found(run, log) == {}
 
 
-async def test_no_processs_log_holds_one(run: Run) -> None:
+async def test_no_log_of_a_process_holds_one(run: Run) -> None:
     logs = [*run.secured.vault.home.glob("*.log")]
     assert len(logs) >= 7
     assert all(log.stat().st_size > 0 for log in logs)

@@ -128,7 +128,8 @@ def admit(rabbitmq: Address, *, broker: str, cache: str, database: str) -> None:
     """Let the vault's processes into the places that a test has. Harmless when repeated."""
     accounts.admit_to_rabbitmq(rabbitmq, broker)
     accounts.admit_to_redis(cache)
-    accounts.admit_to_postgresql(database)
+    if not database.startswith("sqlite"):
+        accounts.admit_to_postgresql(database)
 
 
 class Installation:

@@ -49,18 +49,24 @@ async def connected(
 async def costs(
     subjects: Sequence[Subject], callers: int, seconds: float, *, connections: int | None = None
 ) -> Mapping[str, Cost]:
-    """Each subject's cost by name, from a closed loop of so many callers and so many seconds."""
+    """Each subject's cost by name, in turns, from a closed loop of so many callers and so many seconds."""
     found: dict[str, list[Cost]] = {subject.name: [] for subject in subjects}
     for _ in range(ROUNDS):
         for subject in subjects:
-            async with connected(subject, callers, connections) as asks:
-                before = cpu_seconds(subject.pids)
-                load = await closed_loop(asks, seconds / ROUNDS)
-                found[subject.name].append(Cost(load, cpu_seconds(subject.pids) - before))
-    return {name: _together(parts) for name, parts in found.items()}
+            found[subject.name].append(await cost(subject, callers, seconds / ROUNDS, connections))
+    return {name: together(parts) for name, parts in found.items()}
 
 
-def _together(parts: Sequence[Cost]) -> Cost:
+async def cost(subject: Subject, callers: int, seconds: float, connections: int | None = None) -> Cost:
+    """Of one round."""
+    async with connected(subject, callers, connections) as asks:
+        before = cpu_seconds(subject.pids)
+        load = await closed_loop(asks, seconds)
+        return Cost(load, cpu_seconds(subject.pids) - before)
+
+
+def together(parts: Sequence[Cost]) -> Cost:
+    """Of several rounds."""
     seconds = sum(part.load.seconds for part in parts)
     latencies = [latency for part in parts for latency in part.load.latencies]
     return Cost(Measured(seconds, latencies), sum(part.cpu_seconds for part in parts))

@@ -37,8 +37,10 @@ def filled(file: str) -> str:
 
 
 def as_role(url: str, role: str) -> str:
-    """A server's URL, with the login of one of the vault's processes there."""
+    """A server's URL, with the login of one of the vault's processes there. A file's is everybody's."""
     parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return url
     password = PASSWORDS[f"{_SERVERS[parts.scheme]}_{role.upper()}_PASSWORD"]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"vault_{role}:{password}@{host}"))

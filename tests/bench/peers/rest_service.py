@@ -32,8 +32,10 @@ def main(cache_url: str, port: int) -> None:
     with redis.Redis.from_url(cache_url) as filled:
         filled.set("rest:time-tracker", nonce + key.encrypt(nonce, os.urandom(300).hex().encode(), None))
     print("ready", flush=True)
+    # One that waits for a connection where all are in use: the plain one fails above a hundred.
+    pool = redis.asyncio.BlockingConnectionPool.from_url(cache_url, timeout=None)
     uvicorn.run(
-        application(redis.asyncio.Redis.from_url(cache_url), key),
+        application(redis.asyncio.Redis(connection_pool=pool), key),
         port=port,
         log_level="error",
         access_log=False,

@@ -18,6 +18,7 @@ from proof_checker import check
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
+from dispenser.cli import output
 from dispenser.cli.app import app
 from dispenser.cli.failure import Refused, Usage
 from dispenser.wiring.world import utc_now
@@ -209,9 +210,12 @@ def test_records_are_found_by_what_is_asked(signed: Vault) -> None:
     assert len(signed.shown("audit", "--until", later(10).isoformat(), "--owner", "ada")) == 10
 
 
-def test_a_list_names_who_acted_beside_whom_it_was_about(vault: Vault) -> None:
+def test_a_list_names_who_acted_beside_whom_it_was_about(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output.screen, "width", 300)
     vault.write(a_record(actors=("scribe", "helper")), a_record(admin="root-of-all"))
-    shown = " ".join(vault.run("audit", COLUMNS="300").stdout.split())
+    shown = " ".join(vault.done("audit").split())
     assert "tracker scribe for helper" in shown
     assert "tracker root-of-all" in shown
 

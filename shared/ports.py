@@ -326,12 +326,25 @@ class EnrolmentStore(Protocol):
     async def get(self, enrolment_id: EnrolmentId) -> Enrolment | None: ...
 
     async def take(
-        self, enrolment_id: EnrolmentId, *, holder: str, now: datetime, until: datetime
+        self,
+        enrolment_id: EnrolmentId,
+        *,
+        holder: str,
+        now: datetime,
+        until: datetime,
+        over: datetime | None = None,
     ) -> Enrolment | None:
-        """The enrolment, leased to one refresher. None: ended, expired, or another's."""
+        """The enrolment, leased to one refresher. None: ended, expired, or another's.
+
+        A lease that has run out is still its holder's, who may have an answer to it. `over`: one that ran
+        until then is nobody's any more.
+        """
 
     async def pending(self, now: datetime, limit: int) -> list[EnrolmentId]:
-        """Those that nobody holds, oldest first."""
+        """Those without a lease, or whose lease has run out, oldest first."""
+
+    async def lapsed(self, now: datetime) -> Mapping[EnrolmentId, datetime]:
+        """Those whose lease has run out, and until when it ran."""
 
     async def succeed(
         self, enrolment_id: EnrolmentId, grant: Grant, now: datetime, events: Sequence[LifecycleEvent]

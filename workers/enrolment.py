@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -32,10 +33,13 @@ from workers.renewal import Ends
 from workers.settlement import NEXT_SECRET, Done, Failed, Postponed, Result, Skipped, Spooled
 from workers.spool import Entry, Purpose, SpoolUnavailable
 from workers.standing import Crowded
+from workers.watch import Watch
 
 #: Times a grant may be written by others meanwhile, before an answer is left to the next replay.
 STORE_TRIES: Final = 5
 NOT_READY_SECONDS: Final = 10.0
+#: Seconds for which a lease must be seen to have run out until others may ask: several replays of a holder's.
+LAPSED_SECONDS: Final = 60.0
 log = structlog.get_logger()
 
 
@@ -48,6 +52,14 @@ class Enrolments:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
+        #: Whose lease has run out, and until when it ran: its holder may have an answer in its spool.
+        self._lapsed: Mapping[EnrolmentId, datetime] = {}
+        self._watch: Watch[tuple[EnrolmentId, datetime]] = Watch(asyncio.get_running_loop().time)
+
+    async def watch(self) -> None:
+        """Look which leases have run out. Raises: StoreUnavailable."""
+        self._lapsed = await self._bench.store.enrolments.lapsed(self._bench.clock())
+        self._watch.look(self._lapsed.items())
 
     async def run(self, enrolment_id: EnrolmentId) -> Result:
         """Redeem what is presented. Must not be cancelled.
@@ -57,7 +69,7 @@ class Enrolments:
         bench, now = self._bench, self._bench.clock()
         lease_until = now + timedelta(seconds=LEASE_SECONDS)
         enrolment = await bench.store.enrolments.take(
-            enrolment_id, holder=bench.name, now=now, until=lease_until
+            enrolment_id, holder=bench.name, now=now, until=lease_until, over=self._over(enrolment_id)
         )
         if enrolment is None:
             return Skipped("ended")
@@ -71,6 +83,13 @@ class Enrolments:
         except ConfigurationError as error:
             log.critical("A service cannot be connected", service=enrolment.service, why=str(error))
             return await self._fail(enrolment, error.code)
+
+    def _over(self, enrolment_id: EnrolmentId) -> datetime | None:
+        """Until when a lease ran whose holder does not come back."""
+        until = self._lapsed.get(enrolment_id)
+        if until is None or self._watch.seconds((enrolment_id, until)) < LAPSED_SECONDS:
+            return None
+        return until
 
     async def conclude(self, enrolment: Enrolment, answer: Answer | None) -> Result:
         """Have an answer take effect. May be repeated. None: it is lost, and the enrolment still pends."""

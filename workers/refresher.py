@@ -121,7 +121,11 @@ class Refresher:
     async def _keep_replaying(self) -> None:
         while True:
             await asyncio.sleep(REPLAY_SECONDS)
-            await self._attempt(self._replay.spooled)
+            await self._attempt(self._catch_up)
+
+    async def _catch_up(self) -> None:
+        await self._replay.spooled()
+        await self._enrolments.watch()
 
     async def _attempt(self, replay: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -10,12 +10,11 @@ from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
 from workers.heartbeat import silent
 from workers.outcome import Refused
+from workers.watch import Watch
 
 #: Seconds for which an intent must be seen open: its lease, within which its request is over, and the time in
 #: which a holder that lives replays its spool after an outage of the database.
 WATCHED_SECONDS: Final = decision.LEASE_SECONDS + 30.0
-#: Seconds that the time between two looks counts for at most: an outage of the database is not watching.
-LONGEST_STEP_SECONDS: Final = 15.0
 #: Seconds for which a holder must give no sign of life, where a short grace does not allow to watch longer.
 SILENT_SECONDS: Final = 5.0
 HOLDER_GONE: Final = Refused(kind=RefusalKind.AMBIGUOUS, code="holder_gone")
@@ -43,34 +42,26 @@ class Takeover:
         self._announcements = announcements
         self._audit = audit
         self._clock = clock
-        self._elapsed = elapsed
-        self._looked_at = 0.0
-        #: For how many seconds each has been seen open. Not from when it says that it was opened: of two
-        #: machines one's clock may be wrong, and its holder would be given up with its request under way.
-        self._watched: dict[IntentId, float] = {}
-        #: For how many seconds the holder of each has been silent.
-        self._silent: dict[IntentId, float] = {}
+        #: Those that are open: one's holder must not be given up with its request under way.
+        self._open: Watch[IntentId] = Watch(elapsed)
+        #: Those whose holders are silent.
+        self._silent: Watch[IntentId] = Watch(elapsed)
         self._cache = cache
 
     async def run(self) -> int:
         """End what has been watched for long enough, and return how many. Raises: StoreUnavailable."""
         intents = await self._store.rotations.open_intents()
         unheard = await silent(self._cache, [intent.holder for intent in intents])
-        step = self._step_seconds()
-        self._watched = _counted(self._watched, intents, step)
-        self._silent = _counted(self._silent, [i for i in intents if i.holder in unheard], step)
+        self._open.look([intent.id for intent in intents])
+        self._silent.look([intent.id for intent in intents if intent.holder in unheard])
         ended = [await self._end(intent) for intent in intents if self._may_be_gone(intent)]
         return sum(ended)
 
     def _may_be_gone(self, intent: Intent) -> bool:
-        return self._is_gone(intent) or self._silent.get(intent.id, 0.0) >= SILENT_SECONDS
+        return self._is_gone(intent) or self._silent.seconds(intent.id) >= SILENT_SECONDS
 
     def _is_gone(self, intent: Intent) -> bool:
-        return self._watched[intent.id] >= WATCHED_SECONDS
-
-    def _step_seconds(self) -> float:
-        before, self._looked_at = self._looked_at, self._elapsed()
-        return min(self._looked_at - before, LONGEST_STEP_SECONDS)
+        return self._open.seconds(intent.id) >= WATCHED_SECONDS
 
     async def _end(self, intent: Intent) -> bool:
         grant = await self._store.grants.get(intent.grant_id)
@@ -115,10 +106,3 @@ class Takeover:
         catalogue = await self._store.catalogue.load()
         service = catalogue.services.get(grant.service)
         return catalogue.providers.get(service.provider) if service else None
-
-
-def _counted(
-    before: Mapping[IntentId, float], intents: Sequence[Intent], step: float
-) -> dict[IntentId, float]:
-    """Seconds for which each has been seen, the first look being none."""
-    return {intent.id: before[intent.id] + step if intent.id in before else 0.0 for intent in intents}

@@ -1,6 +1,7 @@
 """A credential is redeemed by one refresher, and a grant never goes back."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 from contract.stores import NOW, a_grant, an_enrolment, an_event, claimed, granted, later, written_events
@@ -16,8 +17,12 @@ async def presented(store: Store, **changes: object) -> Enrolment:
     return enrolment
 
 
-async def taken(store: Store, enrolment: Enrolment, holder: str, *, at: float = 0.0) -> Enrolment | None:
-    return await store.enrolments.take(enrolment.id, holder=holder, now=later(at), until=later(at + 60))
+async def taken(
+    store: Store, enrolment: Enrolment, holder: str, *, at: float = 0.0, over: datetime | None = None
+) -> Enrolment | None:
+    return await store.enrolments.take(
+        enrolment.id, holder=holder, now=later(at), until=later(at + 60), over=over
+    )
 
 
 async def test_an_enrolment_comes_back_as_it_was(store: Store) -> None:
@@ -52,12 +57,24 @@ async def test_one_refresher_does_not_take_it_twice_at_once(store: Store) -> Non
     assert await taken(store, enrolment, "refresher-1") is None
 
 
-async def test_an_enrolment_is_taken_again_after_its_lease(store: Store) -> None:
+async def test_an_enrolment_is_taken_again_by_its_holder_after_its_lease(store: Store) -> None:
     enrolment = await presented(store)
     await taken(store, enrolment, "refresher-1")
 
-    assert await taken(store, enrolment, "refresher-2", at=59) is None
-    assert await taken(store, enrolment, "refresher-2", at=60) == enrolment
+    assert await taken(store, enrolment, "refresher-1", at=59) is None
+    assert await taken(store, enrolment, "refresher-1", at=60) == enrolment
+
+
+async def test_others_take_it_once_its_lease_is_known_to_be_over(store: Store) -> None:
+    """Its holder may have an answer that the database did not take yet."""
+    enrolment = await presented(store)
+    await taken(store, enrolment, "refresher-1")
+
+    assert await store.enrolments.lapsed(later(59)) == {}
+    assert await store.enrolments.lapsed(later(60)) == {enrolment.id: later(60)}
+    assert await taken(store, enrolment, "refresher-2", at=60) is None
+    assert await taken(store, enrolment, "refresher-2", at=60, over=later(61)) is None
+    assert await taken(store, enrolment, "refresher-2", at=60, over=later(60)) == enrolment
 
 
 async def test_an_expired_or_unknown_enrolment_is_not_taken(store: Store) -> None:

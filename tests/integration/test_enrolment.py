@@ -28,6 +28,9 @@ from shared.model import (
 )
 from shared.secret import Secret
 from workers.decision import LEASE_SECONDS
+from workers.enrolment import LAPSED_SECONDS
+from workers.settlement import Skipped
+from workers.watch import Watch
 
 ROBOT = "robot@tracker-co"
 
@@ -120,6 +123,24 @@ async def test_a_later_lease_begins_with_the_answer_in_the_spool(
     assert (await vault.grant()).generation == 1
     assert vault.emulator.token_calls == 1
     assert vault.spooled() == []
+
+
+async def test_others_leave_a_lapsed_lease_alone_until_they_have_watched_it(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    """Its holder lives, and has an answer that the database did not take yet."""
+    enrolment_id, now = await spooled(vault, monkeypatch), 0.0
+    vault.clock.advance(LEASE_SECONDS + 1)
+    enrolments = (await vault.refresher("refresher-2", spool="another"))._enrolments
+    monkeypatch.setattr(enrolments, "_watch", Watch(lambda: now))
+    for now in range(0, int(LAPSED_SECONDS), 10):  # noqa: B007 - the watch reads it
+        await enrolments.watch()
+        assert await enrolments.run(enrolment_id) == Skipped("ended")
+    assert vault.emulator.token_calls == 1
+    now = int(LAPSED_SECONDS)
+    await enrolments.watch()
+    await enrolments.run(enrolment_id)
+    assert vault.emulator.token_calls == 2
 
 
 async def test_one_that_was_stopped_for_its_lease_redeems_nothing(

@@ -72,6 +72,7 @@ class EnrolmentRow:
 
     enrolment: Enrolment
     lease_until: datetime | None = None
+    lease_holder: str | None = None
     ended_at: datetime | None = None
 
     def free(self, now: datetime) -> bool:
@@ -410,17 +411,29 @@ class MemoryEnrolments:
         return None if row is None else row.enrolment
 
     async def take(
-        self, enrolment_id: EnrolmentId, *, holder: str, now: datetime, until: datetime
+        self,
+        enrolment_id: EnrolmentId,
+        *,
+        holder: str,
+        now: datetime,
+        until: datetime,
+        over: datetime | None = None,
     ) -> Enrolment | None:
         row = self._tables.enrolments.get(enrolment_id)
         if row is None or not row.free(now):
             return None
-        row.lease_until = until
+        if row.lease_until not in {None, over} and row.lease_holder != holder:
+            return None
+        row.lease_until, row.lease_holder = until, holder
         return row.enrolment
 
     async def pending(self, now: datetime, limit: int) -> list[EnrolmentId]:
         free = [row.enrolment for row in self._tables.enrolments.values() if row.free(now)]
         return [one.id for one in sorted(free, key=lambda one: (one.created_at, one.id))][:limit]
+
+    async def lapsed(self, now: datetime) -> Mapping[EnrolmentId, datetime]:
+        rows = self._tables.enrolments.items()
+        return {key: row.lease_until for key, row in rows if row.lease_until and row.free(now)}
 
     async def succeed(
         self, enrolment_id: EnrolmentId, grant: Grant, now: datetime, events: Sequence[LifecycleEvent]

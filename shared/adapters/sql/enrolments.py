@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -35,12 +35,23 @@ class SqlEnrolments:
         return None if row is None else noun_of(Enrolment, row)
 
     async def take(
-        self, enrolment_id: EnrolmentId, *, holder: str, now: datetime, until: datetime
+        self,
+        enrolment_id: EnrolmentId,
+        *,
+        holder: str,
+        now: datetime,
+        until: datetime,
+        over: datetime | None = None,
     ) -> Enrolment | None:
         """The enrolment, leased. None while any lease runs: a code is redeemed once (RFC 6749 §4.1.2)."""
+        left = or_(
+            enrolments.c.lease_until.is_(None),
+            enrolments.c.lease_holder == holder,
+            enrolments.c.lease_until == over,
+        )
         lease = (
             update(enrolments)
-            .where(enrolments.c.id == enrolment_id, _free(now))
+            .where(enrolments.c.id == enrolment_id, _free(now), left)
             .values(lease_holder=holder, lease_until=until)
             .returning(enrolments)
         )
@@ -49,11 +60,19 @@ class SqlEnrolments:
         return None if row is None else noun_of(Enrolment, row)
 
     async def pending(self, now: datetime, limit: int) -> list[EnrolmentId]:
-        """Those that nobody holds, oldest first."""
+        """Those without a lease, or whose lease has run out, oldest first."""
         query = select(enrolments.c.id).where(_free(now))
         ordered = query.order_by(enrolments.c.created_at, enrolments.c.id).limit(limit)
         async with self._database.reading() as connection:
             return list((await connection.execute(ordered)).scalars())
+
+    async def lapsed(self, now: datetime) -> Mapping[EnrolmentId, datetime]:
+        """Those whose lease has run out, and until when it ran."""
+        query = select(enrolments.c.id, enrolments.c.lease_until).where(
+            _free(now), enrolments.c.lease_until.is_not(None)
+        )
+        async with self._database.reading() as connection:
+            return {row.id: row.lease_until for row in await connection.execute(query)}
 
     async def succeed(
         self, enrolment_id: EnrolmentId, grant: Grant, now: datetime, events: Sequence[LifecycleEvent]

@@ -69,7 +69,7 @@ class Simulation:
         self._loop.blocking_seconds = lambda: self._chance.random() * 0.004
         self._strikes = _by_place(plan.strikes)
         self._tokens: dict[tuple[GrantId, bytes], str] = {}
-        self._healing = False
+        self._healing = self._inherited = False
         self._world = self._made_world()
         self._members = {name: Member(name, Disk(name, self._syscall)) for name in plan.processes}
 
@@ -144,7 +144,8 @@ class Simulation:
     def _inherit(self) -> None:
         """What a refresher left that never came back, another one adopts when it starts."""
         leaver, heir = self._members.get(self._plan.leaver), self._members["refresher-1"]
-        if leaver is not None and not leaver.process.alive:
+        if leaver is not None and not leaver.process.alive and not self._inherited:
+            self._inherited = True
             self._kill(heir, 0.0)
             heir.disk.adopt(leaver.disk)
             self._start(heir.name)
@@ -202,8 +203,12 @@ class Simulation:
         later(seconds, self._return, member.name, member.process)
 
     def _return(self, name: str, gone: Process) -> None:
-        if self._members[name].process is gone and name != self._plan.leaver:
+        if self._members[name].process is not gone:
+            return
+        if name != self._plan.leaver:
             self._start(name)
+        elif self._healing:
+            self._inherit()
 
     def _resume(self, process: Process) -> None:
         if process.paused:

@@ -24,11 +24,11 @@ class Reopening(Generic[Channel]):
 
     async def get(self) -> Channel:
         """The open channel. Waits for the connection as long as it takes."""
-        if self._channel is None or self._channel.is_closed:
-            async with self._opening:
-                if self._channel is None or self._channel.is_closed:
-                    self._channel = await self._opened()
-        return self._channel
+        if (channel := self.open) is not None:
+            return channel
+        async with self._opening:
+            self._channel = self.open or await self._opened()
+            return self._channel
 
     @property
     def open(self) -> Channel | None:

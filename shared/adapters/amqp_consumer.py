@@ -17,6 +17,7 @@ from shared.ending import end
 from shared.ports import Delivery, Handler, Outgoing
 
 _CANCEL_SECONDS: Final = 3.0
+_SETTLE_SECONDS: Final = 5.0
 
 _log = structlog.get_logger()
 
@@ -58,7 +59,7 @@ class AmqpConsumer:
         while self._hands:
             await asyncio.wait(self._hands)
         if channel is not None:
-            await channel.flushed()
+            await channel.flushed(_SETTLE_SECONDS)
         await self.close()
 
     async def close(self) -> None:

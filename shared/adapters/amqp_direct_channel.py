@@ -47,8 +47,10 @@ class DirectChannel:
     async def publish(
         self, queue: str, body: bytes, *, correlation_id: str, expiration_seconds: float
     ) -> None:
-        """A transient message to a queue, dropped where there is none. Waits while too much is unsent."""
-        await self._writer.room()
+        """A transient message to a queue, dropped where there is none, or where too much is unsent for as
+        long as it lives."""
+        if not await self._writer.room(expiration_seconds):
+            return
         frames = amqp_frames.publish(
             self.driver.number,
             queue,
@@ -59,9 +61,9 @@ class DirectChannel:
         )
         self._write(frames)
 
-    async def flushed(self) -> None:
-        """Returns when all that was written is in the socket's hands, or lost."""
-        await self._writer.flushed()
+    async def flushed(self, patience_seconds: float) -> None:
+        """Wait until all that was written is in the socket's hands, or lost."""
+        await self._writer.flushed(patience_seconds)
 
     @asynccontextmanager
     async def closing(self) -> AsyncIterator[None]:

@@ -32,15 +32,16 @@ class FrameWriter:
         if self._flushing is None or self._flushing.done():
             self._flushing = self._loop.create_task(self._flush(), name="frame writer")
 
-    async def room(self) -> None:
-        """Returns when there is not too much waiting."""
-        if self._waiting_bytes > _MOST_WAITING_BYTES:
-            await self.flushed()
+    async def room(self, patience_seconds: float) -> bool:
+        """Wait while too much is unsent. False: it still is."""
+        return self._waiting_bytes <= _MOST_WAITING_BYTES or await self.flushed(patience_seconds)
 
-    async def flushed(self) -> None:
-        """Returns when all is in the socket's hands, or lost."""
-        while self._flushing is not None and not self._flushing.done():
-            await asyncio.wait([self._flushing])
+    async def flushed(self, patience_seconds: float) -> bool:
+        """Wait until all is in the socket's hands, or lost. False: it is not yet."""
+        if self._flushing is None:
+            return True
+        done, _ = await asyncio.wait([self._flushing], timeout=patience_seconds)
+        return bool(done)
 
     def lose(self) -> None:
         """The connection is gone."""

@@ -57,9 +57,8 @@ async def test_the_provider_is_told_once_and_the_credential_forgotten(vault: Vau
     assert told(vault) == 1
 
 
-async def test_what_a_rotation_under_way_brings_is_given_back_too(vault: Vault) -> None:
-    """The token that was revoked with the grant is spent then, and the one in its place is alive."""
-    await vault.declare(revocation_url=vault.emulator.revocation_url)
+async def revoked_under_way(vault: Vault) -> None:
+    """A grant that was revoked while its provider had a refresh in hand, and what came of that."""
     await vault.refresher()
     await vault.connect()
     hang = Hang(processed=True)
@@ -69,6 +68,12 @@ async def test_what_a_rotation_under_way_brings_is_given_back_too(vault: Vault) 
     await revoke_grant(vault.store, vault.cache, await vault.grant(), vault.clock())
     hang.release()
     await asking
+
+
+async def test_what_a_rotation_under_way_brings_is_given_back_too(vault: Vault) -> None:
+    """The token that was revoked with the grant is spent then, and the one in its place is alive."""
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    await revoked_under_way(vault)
     [spent, fresh] = await vault.store.handbacks.pending(vault.clock(), 10)
     await vault.store.handbacks.end(spent)
     [token] = await brought(vault, fresh)
@@ -84,15 +89,7 @@ async def test_what_a_rotation_under_way_brings_is_given_back_too(vault: Vault) 
 async def test_a_rotation_under_way_that_brings_nothing_new_leaves_nothing_to_give_back(vault: Vault) -> None:
     vault.emulator.behaviour = Behaviour(rotates=False)
     await vault.declare(Rotation(rotates=False), revocation_url=vault.emulator.revocation_url)
-    await vault.refresher()
-    await vault.connect()
-    hang = Hang(processed=True)
-    vault.emulator.faults.next(hang)
-    asking = asyncio.create_task(vault.ask(1))
-    await hang.reached()
-    await revoke_grant(vault.store, vault.cache, await vault.grant(), vault.clock())
-    hang.release()
-    await asking
+    await revoked_under_way(vault)
     assert len(await vault.store.handbacks.pending(vault.clock(), 10)) == 1
     assert await vault.store.rotations.open_intents() == []
 

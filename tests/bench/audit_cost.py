@@ -2,11 +2,12 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+from acceptance.installation import COMMAND
 from bench.row import Row
-from bench.stage import Stage
+from bench.stage import SERVE, Stage
 from bench.subject import ROUNDS, Cost, Subject, cost, together
 
 CALLERS = (1, 64)
@@ -15,29 +16,32 @@ UNAUDITED = (sys.executable, "-P", str(Path(__file__).with_name("unaudited.py"))
 
 async def audit_cost(stage: Stage) -> AsyncIterator[Row]:
     """A dispenser as it is, and one whose audit forgets."""
+    none, durable = await _in_turns(stage)
     for callers in CALLERS:
-        found = await _in_turns(stage, callers)
         yield Row(
             name=f"{callers} at once, no audit: CPU per answer",
-            ours=found["durable"].cpu_microseconds,
-            theirs=found["none"].cpu_microseconds,
+            ours=durable[callers].cpu_microseconds,
+            theirs=none[callers].cpu_microseconds,
             unit="µs",
         )
         yield Row(
             name=f"{callers} at once, no audit: p50",
-            ours=found["durable"].load.percentile(0.5) * 1000,
-            theirs=found["none"].load.percentile(0.5) * 1000,
+            ours=durable[callers].load.percentile(0.5) * 1000,
+            theirs=none[callers].load.percentile(0.5) * 1000,
             unit="ms",
         )
 
 
-async def _in_turns(stage: Stage, callers: int) -> Mapping[str, Cost]:
-    """Both take their requests from one queue, so one runs at a time."""
-    found: dict[str, list[Cost]] = defaultdict(list)
+async def _in_turns(stage: Stage) -> list[dict[int, Cost]]:
+    """Without and with an audit, by callers. Both take requests from one queue, so one runs at a time."""
+    commands = (UNAUDITED, COMMAND)
+    found: dict[tuple[tuple[str, ...], int], list[Cost]] = defaultdict(list)
     rounds = stage.count(ROUNDS)
+    stage.start(SERVE)
     for _ in range(rounds):
-        for name, command in (("durable", None), ("none", UNAUDITED)):
-            subject = Subject(name=name, caller=stage.caller(), pids=stage.pids("serve", command=command))
-            found[name].append(await cost(subject, callers, stage.seconds / rounds))
-            stage.ended("serve")
-    return {name: together(parts) for name, parts in found.items()}
+        for command in commands:
+            stage.restart(SERVE, command)
+            subject = Subject(name="ours", caller=stage.caller(), pids=stage.pids(SERVE))
+            for callers in CALLERS:
+                found[command, callers].append(await cost(subject, callers, stage.seconds / rounds))
+    return [{callers: together(found[command, callers]) for callers in CALLERS} for command in commands]

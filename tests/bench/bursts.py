@@ -5,10 +5,10 @@ from functools import partial
 
 from bench.echo_caller import echo_caller
 from bench.peers import echo_aio_pika
-from bench.program import peer
+from bench.program import peers
 from bench.round_trips import ECHO
 from bench.row import Row
-from bench.stage import Stage
+from bench.stage import SERVE, Stage
 from bench.subject import Subject, costs
 
 CALLERS = 64
@@ -16,12 +16,12 @@ CALLERS = 64
 
 async def bursts(stage: Stage) -> AsyncIterator[Row]:
     """Both on one connection, sixty-four callers on it."""
-    with peer("echo_aio_pika", stage.broker_url) as echo:
-        ours = Subject(name="ours", caller=stage.caller(), pids=stage.pids("serve"))
+    with peers(("echo_aio_pika", stage.broker_url)) as echo:
+        ours = Subject(name="ours", caller=stage.caller(), pids=stage.pids(SERVE))
         bare = Subject(
-            name=ECHO, caller=partial(echo_caller, stage.broker_url, echo_aio_pika.QUEUE), pids=[echo]
+            name=ECHO, caller=partial(echo_caller, stage.broker_url, echo_aio_pika.QUEUE), pids=echo
         )
-        found = await costs([ours, bare], CALLERS, stage.seconds, connections=1)
+        found = await costs(stage, [ours, bare], CALLERS, connections=1)
         yield Row(
             name=f"{CALLERS} callers in one process, {ECHO}: answers",
             ours=found["ours"].load.per_second,

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from bench.load import Ask
 from bench.row import Row
-from bench.stage import OWNER, Stage
+from bench.stage import OWNER, SERVE, Stage
 
 from dispenser.testing.behaviour import Behaviour
 
@@ -21,13 +21,13 @@ PROVIDER_SECONDS = 2.0
 async def herd(stage: Stage) -> AsyncIterator[Row]:
     """All at once, over fifty connections."""
     requests = stage.count(REQUESTS)
-    stage.running("serve")
+    stage.start(SERVE)
     async with AsyncExitStack() as stack:
         caller = stage.caller(SERVICE)
         asks = [await stack.enter_async_context(caller()) for _ in range(CONNECTIONS)]
         stage.provider.behaviour = Behaviour(access_token_seconds=1)
         stage.connect(SERVICE, "chat:write")
-        stage.installation.outlive_token(SERVICE, OWNER)
+        stage.vault.outlive_token(SERVICE, OWNER)
         stage.provider.behaviour = Behaviour(
             access_token_seconds=3600, response_delay_seconds=PROVIDER_SECONDS
         )

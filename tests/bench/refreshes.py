@@ -6,20 +6,22 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
-import httpx
+from bench.due_grant import due_grant
 from bench.program import PEERS, cpu_seconds
 from bench.row import Row
-from bench.stage import Stage
-from sqlalchemy import func, select, update
+from bench.stage import REFRESHER, SCHEDULER, Stage
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from shared.adapters.sql.columns import values_of
 from shared.adapters.sql.engine import driver_url
 from shared.adapters.sql.tables import grants
-from shared.model import Provider
+from shared.model import Grant, Owner, Provider, ServiceName
 
 DUE = 10_000
-SERVICE = "calendar-read"
+SERVICE = ServiceName("calendar-read")
 SCOPE = "calendar:read"
 #: Of the provider's profile, unless it says otherwise: the peer works as many at once.
 AT_ONCE = Provider.__dataclass_fields__["max_concurrency"].default
@@ -29,8 +31,8 @@ _POLL_SECONDS = 0.1
 async def refreshes(stage: Stage) -> AsyncIterator[Row]:
     """One refresher with everything on; the peer is handed its refresh tokens."""
     due = stage.count(DUE)
+    stage.start(REFRESHER, SCHEDULER)
     theirs = await asyncio.to_thread(_posted, stage, due)
-    await _connect(stage, due)
     engine = create_async_engine(driver_url(stage.database_url, "async"))
     try:
         seconds, used = await _refreshed(stage, engine, due)
@@ -69,41 +71,27 @@ def _posted(stage: Stage, due: int) -> dict[str, float]:
     return dict(json.loads(ended.stdout))
 
 
-async def _connect(stage: Stage, due: int) -> None:
-    """Every owner's grant comes in at the gateway."""
-    gateway = stage.installation
-    stage.running("gateway", "--port", str(gateway.gateway_port))
-    admin = {"Authorization": f"Bearer {stage.admin_token}"}
-    owners = iter(range(due))
-    base = f"http://127.0.0.1:{gateway.gateway_port}/v1/credentials/{SERVICE}"
-    async with httpx.AsyncClient(headers=admin, trust_env=False, timeout=60) as client:
+def _rows(stage: Stage, due: int) -> list[dict[str, Any]]:
+    """Grants, each an owner's of its own."""
+    now = datetime.now(UTC)
+    return [values_of(_grant(stage, Owner(f"owner-{number}"), now)) for number in range(due)]
 
-        async def connect() -> None:
-            for number in owners:
-                credential = stage.provider.issue_refresh_token(f"owner-{number}", (SCOPE,))
-                answer = await client.put(
-                    base, params={"owner": f"owner-{number}"}, json={"refresh_token": credential}
-                )
-                answer.raise_for_status()
 
-        await asyncio.gather(*(connect() for _ in range(AT_ONCE)))
+def _grant(stage: Stage, owner: Owner, now: datetime) -> Grant:
+    refresh_token = stage.provider.issue_refresh_token(owner, (SCOPE,))
+    return due_grant(stage.keys, now, service=SERVICE, owner=owner, scope=SCOPE, refresh_token=refresh_token)
 
 
 async def _refreshed(stage: Stage, engine: AsyncEngine, due: int) -> tuple[float, float]:
-    """Wall and CPU seconds of the refresher, from their announcement until all are committed."""
-    refresher = stage.pids("work", "refresher")
-    mine = grants.c.service == SERVICE
+    """Wall and CPU seconds of the refresher, from when they are due until all are committed."""
+    refresher, rows = stage.pids(REFRESHER), _rows(stage, due)
     async with engine.begin() as connection:
-        await connection.execute(update(grants).where(mine).values(refresh_at=datetime.now(UTC)))
+        await connection.execute(insert(grants), rows)
     clock = asyncio.get_running_loop().time
     began, used = clock(), cpu_seconds(refresher)
-    stage.running("work", "scheduler")
-    renewed = select(func.count()).select_from(grants).where(mine, grants.c.generation > 1)
-    while True:
-        async with engine.connect() as connection:
-            if (await connection.execute(renewed)).scalar_one() >= due:
-                break
-        await asyncio.sleep(_POLL_SECONDS)
-    taken = clock() - began, cpu_seconds(refresher) - used
-    stage.ended("work", "scheduler")
-    return taken
+    left = select(grants.c.id).where(grants.c.service == SERVICE, grants.c.generation == 1).limit(1)
+    async with engine.connect() as connection:
+        reading = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        while (await reading.execute(left)).first() is not None:  # noqa: ASYNC110 - other processes bring it about
+            await asyncio.sleep(_POLL_SECONDS)
+    return clock() - began, cpu_seconds(refresher) - used

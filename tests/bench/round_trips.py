@@ -6,28 +6,29 @@ from functools import partial
 from bench.echo_caller import echo_caller
 from bench.load import paced
 from bench.peers import echo_aio_pika, echo_faststream
-from bench.program import peer
+from bench.program import peers
 from bench.rest_caller import rest_caller
 from bench.row import Row
-from bench.stage import Stage
+from bench.stage import SERVE, Stage
 from bench.subject import Cost, Subject, connected, costs
 from services.server import free_port
 
 CALLERS = (1, 64, 512)
+HALF_LOAD_CALLERS = 64
 ECHO = "aio-pika echo"
 
 
 async def round_trips(stage: Stage) -> AsyncIterator[Row]:
     """One message per request: every caller has a connection of its own."""
     port = free_port()
-    with (
-        peer("echo_aio_pika", stage.broker_url) as echo,
-        peer("echo_aio_pika", stage.broker_url, "--uvloop") as faster_echo,
-        peer("echo_faststream", stage.broker_url) as faststream,
-        peer("rest_service", stage.cache_url, str(port)) as rest,
-    ):
+    with peers(
+        ("echo_aio_pika", stage.broker_url),
+        ("echo_aio_pika", stage.broker_url, "--uvloop"),
+        ("echo_faststream", stage.broker_url),
+        ("rest_service", stage.cache_url, str(port)),
+    ) as (echo, faster_echo, faststream, rest):
         echoing = partial(echo_caller, stage.broker_url)
-        ours = Subject(name="ours", caller=stage.caller(), pids=stage.pids("serve"))
+        ours = Subject(name="ours", caller=stage.caller(), pids=stage.pids(SERVE))
         bare = Subject(name=ECHO, caller=partial(echoing, echo_aio_pika.QUEUE), pids=[echo])
         others = [
             Subject(
@@ -39,12 +40,15 @@ async def round_trips(stage: Stage) -> AsyncIterator[Row]:
             Subject(name="FastAPI + Redis over HTTP", caller=partial(rest_caller, port), pids=[rest]),
         ]
         for callers in CALLERS:
-            found = await costs([ours, bare, *others], stage.callers(callers), stage.seconds)
+            at_once = stage.callers(callers)
+            found = await costs(stage, [ours, bare, *others], at_once)
             for name in (ECHO, *(other.name for other in others)):
-                title = f"{callers} at once, {name}"
+                title = f"{at_once} at once, {name}"
                 for row in _compared(title, found["ours"], found[name], judged=name == ECHO):
                     yield row
-        yield await _half_load(stage, ours, bare)
+            if callers == HALF_LOAD_CALLERS:
+                slower = min(found[subject.name].load.per_second for subject in (ours, bare))
+                yield await _half_load(stage, ours, bare, slower / 2)
 
 
 def _compared(name: str, ours: Cost, theirs: Cost, *, judged: bool) -> list[Row]:
@@ -77,15 +81,12 @@ def _compared(name: str, ours: Cost, theirs: Cost, *, judged: bool) -> list[Row]
     ]
 
 
-async def _half_load(stage: Stage, ours: Subject, bare: Subject) -> Row:
+async def _half_load(stage: Stage, ours: Subject, bare: Subject, per_second: float) -> Row:
     """Both at half of what the slower one can."""
-    callers = stage.callers(64)
-    found = await costs([ours, bare], callers, stage.seconds)
-    rate = min(cost.load.per_second for cost in found.values()) / 2
     late = []
     for subject in (ours, bare):
-        async with connected(subject, callers) as asks:
-            late.append((await paced(asks, rate, stage.seconds)).percentile(0.99) * 1000)
+        async with connected(subject, stage.callers(HALF_LOAD_CALLERS), stage.seconds) as asks:
+            late.append((await paced(asks, per_second, stage.seconds)).percentile(0.99) * 1000)
     return Row(
         name=f"half load, {ECHO}: p99", ours=late[0], theirs=late[1], unit="ms", goal=2.0, better="lower"
     )

@@ -1,54 +1,81 @@
 """What the measurements run on: private servers, a vault of real processes on them, an emulated provider."""
 
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
 from acceptance.declared import declared
 from acceptance.installation import COMMAND, Installation, Process, admit
+from bench import commands
 from bench.load import Ask
 from bench.program import family
 from bench.vault_caller import vault_caller
 from services import postgresql, rabbitmq, redis
+from services.origin import NAMES
 from services.pool import Pool, open_pool
 
 from dispenser.testing.behaviour import Behaviour
 from dispenser.testing.emulator import Emulator
+from shared import keyring
+from shared.keyring import Keyring
 
 AGENT, OWNER = "tracker", "ada"
 SERVICE, SCOPE = "time-tracker", "tasks:write"
 DatabaseKind = Literal["sqlite", "postgresql"]
+#: What the vault's processes are started with; the gateway takes a port too.
+Arguments = tuple[str, ...]
+SERVE: Arguments = ("serve",)
+REFRESHER: Arguments = ("work", "refresher")
+SCHEDULER: Arguments = ("work", "scheduler")
+JANITOR: Arguments = ("work", "janitor")
 
 
-@dataclass(slots=True, kw_only=True)
+class Vault(Installation):
+    """Its commands set the stage up, and so need not start as the programs that its processes are."""
+
+    def cli(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        return commands.run(arguments, self.environment | environment, stdin)
+
+
+@dataclass(kw_only=True)
 class Stage:
     """One vault. Its provider runs in a thread of the measuring process, whose CPU time nobody counts."""
 
-    installation: Installation
-    admin_token: str
+    vault: Vault
     provider: Emulator
     pool: Pool
     #: Of a measurement.
     seconds: float
     #: What share of the full counts is used.
     scale: float
-    _running: dict[tuple[str, ...], Process] = field(default_factory=dict)
+    _running: dict[Arguments, Process] = field(default_factory=dict)
+
+    @cached_property
+    def keys(self) -> Keyring:
+        """All of the vault's."""
+        return keyring.parse((self.vault.home / "vault" / "keys.json").read_text())
+
+    @property
+    def gateway(self) -> Arguments:
+        return ("gateway", "--port", str(self.vault.gateway_port))
 
     @property
     def broker_url(self) -> str:
-        return self.installation.broker
+        return self.vault.broker
 
     @property
     def cache_url(self) -> str:
-        return self.installation.cache
+        return self.vault.cache
 
     @property
     def database_url(self) -> str:
-        return self.installation.database
+        return self.vault.database
 
     def count(self, full: int) -> int:
         """A full count, or what a quick run makes of it."""
@@ -58,27 +85,35 @@ class Stage:
         """As many at once, or as a quick run takes."""
         return min(full, self.count(10 * full))
 
-    def running(self, *arguments: str, command: tuple[str, ...] | None = None) -> Process:
-        """One of the vault's processes, started when it is first asked for."""
-        if arguments not in self._running:
-            self._running[arguments] = self.installation.start(*arguments, command=command or COMMAND)
-        return self._running[arguments]
+    def start(self, *wanted: Arguments) -> None:
+        """Those of the vault's processes that do not run yet, beside each other: most of it is loading."""
+        missing = [arguments for arguments in wanted if arguments not in self._running]
+        with ThreadPoolExecutor() as threads:
+            started = threads.map(lambda arguments: self.vault.start(*arguments), missing)
+            self._running |= zip(missing, started, strict=True)
 
-    def ended(self, *arguments: str) -> None:
+    def restart(self, arguments: Arguments, command: tuple[str, ...] = COMMAND) -> None:
+        """A process in the place of one that runs, by another command perhaps."""
         self._running.pop(arguments).stop()
+        self._running[arguments] = self.vault.start(*arguments, command=command)
 
-    def pids(self, *arguments: str, command: tuple[str, ...] | None = None) -> list[int]:
-        """Of such a process, started when it is first asked for, and of those it started."""
-        return family(self.running(*arguments, command=command).pid)
+    def pids(self, arguments: Arguments) -> list[int]:
+        """Of a process, started when it is first asked for, and of those it started."""
+        self.start(arguments)
+        return family(self._running[arguments].pid)
+
+    def log(self, arguments: Arguments) -> str:
+        """What a running process said."""
+        return self._running[arguments].log
 
     def caller(self, service: str = SERVICE) -> Callable[[], AbstractAsyncContextManager[Ask]]:
         """Opens an agent's connection."""
-        return partial(vault_caller, self.broker_url, self.installation.agent_token(AGENT, OWNER), service)
+        return partial(vault_caller, self.broker_url, self.vault.agent_token(AGENT, OWNER), service)
 
     def connect(self, service: str, scope: str) -> None:
         """Bring the owner's grant in, by one refresh."""
         credential = self.provider.issue_refresh_token(OWNER, (scope,))
-        self.installation.done("grant", "import", service, "--owner", OWNER, stdin=credential)
+        self.vault.done("grant", "import", service, "--owner", OWNER, stdin=credential)
 
     def another(self, database: DatabaseKind) -> "AbstractContextManager[Stage]":
         """A vault of its own, set up and connected in the same way."""
@@ -88,9 +123,11 @@ class Stage:
 @contextmanager
 def open_stage(*, quick: bool) -> Iterator[Stage]:
     """Servers, and a vault on PostgreSQL with one grant connected, whose token lives an hour."""
+    commands.load()
     pool = open_pool()
     try:
-        with _set_up(pool, "postgresql", 0.3 if quick else 6.0, 0.01 if quick else 1.0) as stage:
+        pool.prepare(NAMES)
+        with _set_up(pool, "postgresql", 0.2 if quick else 6.0, 0.01 if quick else 1.0) as stage:
             yield stage
     finally:
         pool.close()
@@ -103,28 +140,32 @@ def _set_up(pool: Pool, database: DatabaseKind, seconds: float, scale: float) ->
         provider = closing.enter_context(Emulator(Behaviour(access_token_seconds=3600)))
         broker, cache, opened = _vhost(pool), _cache(pool), _database(pool, database, home)
         admit(pool.shared("rabbitmq"), broker=broker, cache=cache, database=opened)
-        installation = Installation(home, broker=broker, cache=cache, database=opened)
-        closing.callback(installation.close)
-        admin_token = installation.shown("init")["admin_token"]
-        installation.declare(
-            declared(
-                authorization_url=provider.authorization_url,
-                token_url=provider.token_url,
-                client_id=provider.client_id,
-            ),
-            PROVIDER_SECRET=provider.client_secret,
-        )
+        vault = Vault(home, broker=broker, cache=cache, database=opened)
+        closing.callback(vault.close)
+        vault.done("init")
         stage = Stage(
-            installation=installation,
-            admin_token=admin_token,
+            vault=vault,
             provider=provider,
             pool=pool,
             seconds=seconds,
             scale=scale,
         )
-        stage.running("work", "refresher")
+        _declare(stage)
+        stage.start(SERVE, REFRESHER)
         stage.connect(SERVICE, SCOPE)
         yield stage
+
+
+def _declare(stage: Stage) -> None:
+    provider, file = stage.provider, stage.vault.home / "declared.yaml"
+    file.write_text(
+        declared(
+            authorization_url=provider.authorization_url,
+            token_url=provider.token_url,
+            client_id=provider.client_id,
+        )
+    )
+    stage.vault.done("apply", str(file), PROVIDER_SECRET=provider.client_secret)
 
 
 def _vhost(pool: Pool) -> str:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from bench.load import Ask, Measured, closed_loop
 from bench.program import cpu_seconds
+from bench.stage import Stage
 
 #: Subjects take turns, so that a machine's slow minute is shared by all.
 ROUNDS = 3
-WARM_UP_SECONDS = 0.3
+#: Of a measurement; every caller asks once at least.
+WARM_UP = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,30 +38,31 @@ class Cost:
 
 @asynccontextmanager
 async def connected(
-    subject: Subject, callers: int, connections: int | None = None
+    subject: Subject, callers: int, seconds: float, connections: int | None = None
 ) -> AsyncIterator[list[Ask]]:
-    """So many callers, each on a connection of its own or all on so many, warmed up."""
+    """So many callers, each on a connection of its own or all on so many, warmed up for so many seconds."""
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(subject.caller()) for _ in range(connections or callers)]
         asks = [opened[number % len(opened)] for number in range(callers)]
-        await closed_loop(asks, WARM_UP_SECONDS)
+        await closed_loop(asks, WARM_UP * seconds)
         yield asks
 
 
 async def costs(
-    subjects: Sequence[Subject], callers: int, seconds: float, *, connections: int | None = None
+    stage: Stage, subjects: Sequence[Subject], callers: int, *, connections: int | None = None
 ) -> Mapping[str, Cost]:
-    """Each subject's cost by name, in turns, from a closed loop of so many callers and so many seconds."""
+    """Each subject's cost by name, in turns, from a closed loop of so many callers."""
     found: dict[str, list[Cost]] = {subject.name: [] for subject in subjects}
-    for _ in range(ROUNDS):
+    rounds = stage.count(ROUNDS)
+    for _ in range(rounds):
         for subject in subjects:
-            found[subject.name].append(await cost(subject, callers, seconds / ROUNDS, connections))
+            found[subject.name].append(await cost(subject, callers, stage.seconds / rounds, connections))
     return {name: together(parts) for name, parts in found.items()}
 
 
 async def cost(subject: Subject, callers: int, seconds: float, connections: int | None = None) -> Cost:
     """Of one round."""
-    async with connected(subject, callers, connections) as asks:
+    async with connected(subject, callers, seconds, connections) as asks:
         before = cpu_seconds(subject.pids)
         load = await closed_loop(asks, seconds)
         return Cost(load, cpu_seconds(subject.pids) - before)

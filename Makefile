@@ -57,7 +57,7 @@ fuzz: $(VENV)/.test  ## a minute of atheris each on frames, token answers and po
 bench: $(VENV)/.test  ## minutes: ours beside its peers, as a table, build/bench.json and build/bench.svg
 	@PYTHONPATH=.:tests $(BIN)/python -m bench
 
-bench-quick: $(VENV)/.test  ## a hundredth of it, to see that it runs
+bench-quick: $(VENV)/.test  ## a hundredth of it in under a minute, to see that it runs
 	@PYTHONPATH=.:tests $(BIN)/python -m bench --quick
 
 env: .env  ## passwords for compose.yaml, in a new .env

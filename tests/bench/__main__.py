@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from bench import report
@@ -17,7 +18,7 @@ from bench.row import Row
 from bench.stage import open_stage
 from bench.start_up import start_up
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 MEASUREMENTS = (start_up, round_trips, bursts, audit_cost, more_processes, herd, refreshes, growth)
 BUILD = Path("build")
@@ -36,15 +37,27 @@ def main() -> None:
 async def _measured(console: Console, *, quick: bool, only: list[str]) -> list[Row]:
     rows: list[Row] = []
     chosen = [m for m in MEASUREMENTS if not only or m.__name__ in only]
-    with open_stage(quick=quick) as stage, Progress(console=console) as progress:
-        task = progress.add_task("measuring", total=len(chosen))
+    with _progress(console) as progress, ExitStack() as closing:
+        task = progress.add_task("starting servers", total=len(chosen))
+        stage = closing.enter_context(open_stage(quick=quick))
         for measurement in chosen:
             progress.update(task, description=measurement.__name__.replace("_", " "))
             async for row in measurement(stage):
                 rows.append(row)
-                progress.console.print(f"{row.name}: {row.ours:.4g} {row.unit}")
+                progress.console.print(report.line(row))
             progress.advance(task)
     return rows
+
+
+def _progress(console: Console) -> Progress:
+    """How many are done, and for how long: they take too unlike times to say how long it will be."""
+    columns = (
+        TextColumn("{task.description:<16}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, expand=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -23,12 +23,14 @@ async def audit_cost(stage: Stage) -> AsyncIterator[Row]:
             ours=durable[callers].cpu_microseconds,
             theirs=none[callers].cpu_microseconds,
             unit="µs",
+            better="lower",
         )
         yield Row(
             name=f"{callers} at once, no audit: p50",
             ours=durable[callers].load.percentile(0.5) * 1000,
             theirs=none[callers].load.percentile(0.5) * 1000,
             unit="ms",
+            better="lower",
         )
 
 

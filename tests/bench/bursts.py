@@ -34,4 +34,5 @@ async def bursts(stage: Stage) -> AsyncIterator[Row]:
             ours=found["ours"].cpu_microseconds,
             theirs=found[ECHO].cpu_microseconds,
             unit="µs",
+            better="lower",
         )

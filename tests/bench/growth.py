@@ -63,7 +63,7 @@ async def growth(stage: Stage) -> AsyncIterator[Row]:
             better="lower",
         )
         for arguments, megabytes in memory.items():
-            name = " ".join(arguments).partition(" --")[0]
+            name = arguments[1] if arguments[0] == "work" else arguments[0]
             yield Row(
                 name=f"{times}: memory of {name}", ours=megabytes, unit="MB", goal=MEGABYTES, better="lower"
             )

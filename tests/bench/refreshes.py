@@ -50,6 +50,7 @@ async def refreshes(stage: Stage) -> AsyncIterator[Row]:
         ours=used / due * 1e6,
         theirs=theirs["cpu_seconds"] / due * 1e6,
         unit="µs",
+        better="lower",
     )
 
 

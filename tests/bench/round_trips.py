@@ -75,6 +75,7 @@ def _compared(name: str, ours: Cost, theirs: Cost, *, judged: bool) -> list[Row]
                 ours=mine.percentile(percent / 100) * 1000,
                 theirs=other.percentile(percent / 100) * 1000,
                 unit="ms",
+                better="lower",
             )
             for percent in (50, 99)
         ),

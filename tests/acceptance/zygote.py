@@ -5,13 +5,18 @@ pid. A pid alone waits for its end; the answer is its exit code, negative for a 
 gets that pid. Ends with its standard input, and takes every process it started along.
 """
 
+import gc
 import json
 import os
 import signal
 import sys
 from typing import Any, NoReturn
 
+import psycopg  # noqa: F401 - loaded by a process's first connection
+import uvloop  # noqa: F401 - and by its loop
+
 from dispenser.cli.app import app
+from shared.adapters.sql import migration
 from workers import decision
 
 #: Longer than it takes, on a busy machine, from a claim to what an emulated provider does about it.
@@ -20,6 +25,8 @@ AMBIGUITY_SECONDS = 30.0
 
 def main() -> None:
     decision.AMBIGUITY_SECONDS = AMBIGUITY_SECONDS  # type: ignore[misc]
+    migration.head()
+    gc.freeze()  # what is loaded stays shared: a fork need not copy it to count its references
     for line in sys.stdin:
         asked = json.loads(line)
         print(ended(asked) if isinstance(asked, int) else started(asked), flush=True)

@@ -13,15 +13,15 @@ from shared.token_fingerprint import fingerprint
 
 def of_call(keys: Keyring, question: Question, reply: Reply, at: datetime) -> AuditRecord:
     """The record of one call's outcome; the journal numbers it. Raises: KeyMissing."""
-    call, verdict = question.call, question.verdict
+    call, verdict, asking = question.call, question.verdict, question.asking
     return AuditRecord(
         writer="",
         sequence=0,
         at=at,
         action=_action(call, reply),
         outcome=reply.code.value,
-        agent=question.identity.agent,
-        session=question.identity.session,
+        agent=asking.identity.agent,
+        session=asking.identity.session,
         owner=question.place[1],
         service=question.place[0],
         generation=reply.generation,
@@ -30,10 +30,10 @@ def of_call(keys: Keyring, question: Question, reply: Reply, at: datetime) -> Au
         scopes_asked=(call.scopes or ()) if isinstance(call, TokenCall) else (),
         policy=verdict.policy,
         catalogue_version=question.catalogue_version,
-        request_id=question.request_id,
+        request_id=asking.request_id,
         purpose=call.purpose if isinstance(call, TokenCall) else "",
-        door=question.door,
-        actors=question.identity.actors,
+        door=asking.door,
+        actors=asking.identity.actors,
         reason=verdict.reason if isinstance(verdict, Denied) else reply.reason,
     )
 

@@ -38,11 +38,13 @@ class BoundedJournal:
         self._allowances = Allowances()
         self._counted: dict[str, _Counted] = {}
 
-    async def append(self, record: AuditRecord) -> None:
-        """Returns once the record is durable, or counted. Raises: AuditUnavailable."""
-        if record.outcome == "ok" or self._is_worth_a_line(record):
-            await self._journal.append(record)
-            return
+    async def append(self, *records: AuditRecord) -> None:
+        """Returns once every record is durable, or counted. Raises: AuditUnavailable."""
+        written = [record for record in records if record.outcome == "ok" or self._is_worth_a_line(record)]
+        if written:
+            await self._journal.append(*written)
+
+    def _count(self, record: AuditRecord) -> None:
         key = _alike(record) if len(self._counted) < MOST_COUNTED else ""
         counted = self._counted.setdefault(key, _Counted(record))
         counted.last, counted.times = record, counted.times + 1
@@ -63,7 +65,9 @@ class BoundedJournal:
     def _is_worth_a_line(self, record: AuditRecord) -> bool:
         now = asyncio.get_running_loop().time()
         wait = self._allowances.spend(_alike(record), 1, now, per_second=PER_SECOND, at_once=AT_ONCE)
-        return wait == 0.0
+        if wait:
+            self._count(record)
+        return not wait
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from dispenser.narrowing import Narrowing
-from dispenser.policy import Allowed, Denied, Query, evaluate, generosity
+from dispenser.policy import Allowed, Denied, Query, generosity, judged
 from dispenser.policy_index import PolicyIndex
 from dispenser.protocol import ChildCall
 from dispenser.vault_token import REVOCATION_SEEN_SECONDS, Identity
@@ -61,7 +61,7 @@ def verdict(policies: PolicyIndex, identity: Identity, query: Query, now: dateti
         return Denied(reason=f"The vault token was narrowed when it was delegated: it is not for {beyond}.")
     allowed = []
     for agent in dict.fromkeys((identity.agent, *identity.actors)):
-        found = evaluate(policies.about(agent), _put_by(agent, query), now)
+        found = judged(policies.about(agent, query.service), _put_by(agent, query), now)
         if isinstance(found, Denied):
             return found
         allowed.append(found)

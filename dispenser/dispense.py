@@ -3,41 +3,47 @@
 Both doors call it. It never calls a provider.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 import structlog
 
-from dispenser import audit_record, question, replies, standing
+from dispenser import at_once, audit_record, question, replies, standing
 from dispenser.admission import Admission
+from dispenser.at_once import Sender
 from dispenser.authentication import Authentication
 from dispenser.catalogue_view import CatalogueView
-from dispenser.decision import Hand, Refresh, Refuse, Want, decide, provider_down, usable
 from dispenser.limits import Limits
-from dispenser.lookup import Lookup
+from dispenser.lookup import Lookup, Place
 from dispenser.minting import Minting
-from dispenser.policy import Denied
-from dispenser.protocol import Call, ChildCall, Code, RejectedCall, RenewCall, Reply, TokenCall
-from dispenser.question import Question
+from dispenser.policy import Allowed
+from dispenser.protocol import Call, ChildCall, RejectedCall, Reply, TokenCall
+from dispenser.question import Asking, Question
 from dispenser.refresh_wait import RefreshWait
 from dispenser.revocation import revoked
 from dispenser.revocation_view import RevocationView
+from dispenser.second_look import SecondLook
 from dispenser.sender import speaks_for
 from dispenser.vault_token import Identity, InvalidVaultToken
-from shared.errors import (
-    AuditUnavailable,
-    BusUnavailable,
-    QueueFull,
-    StoreUnavailable,
-    Unroutable,
-)
+from shared.errors import AuditUnavailable
 from shared.keyring import Keyring
-from shared.messages import Reason
-from shared.model import AccessToken, AuditRecord, Grant, Owner, ServiceName
+from shared.model import AccessToken, AuditRecord, Owner, ServiceName
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 
-UNSURE = "The vault cannot reach its database, and without it this cannot be answered safely."
-UNHEARD = "The vault cannot reach the broker to ask for a refresh."
-NEVER_ISSUED = "No token of that generation was ever issued: report the one that was rejected."
 UNPROVEN = "The vault token is bound to its agent's key, and this request does not prove to hold it."
 log = structlog.get_logger()
 
@@ -66,7 +72,6 @@ class Dispenser:
         self._revocations = revocations
         self._journal = journal
         self._clock = clock
-        self._connect_url = connect_url
         self._limits = limits or Limits()
         self.admission = Admission()
         self._authentication = Authentication(keys, vault, clock)
@@ -81,7 +86,13 @@ class Dispenser:
             vault=vault,
             new_id=new_id,
         )
-        self._wait = RefreshWait(bus, cache, store.grants, clock)
+        self._second_look = SecondLook(
+            lookup=self._lookup,
+            wait=RefreshWait(bus, cache, store.grants, clock),
+            catalogue=catalogue,
+            clock=clock,
+            connect_url=connect_url,
+        )
 
     def stranger(self, vault_token: str, sender: str) -> Reply | None:
         """A vault token that is new to this process may be checked for this sender now; or the refusal."""
@@ -120,9 +131,9 @@ class Dispenser:
             )
         return refusal
 
-    def ended(self, identity: Identity) -> None:
-        """One of the calls that were admitted has come to its end."""
-        self.admission.ended(identity.agent)
+    def ended(self, identity: Identity, calls: int = 1) -> None:
+        """Some of the calls that were admitted have come to their end."""
+        self.admission.ended(identity.agent, calls)
 
     def vouched(self, broker_user: str, identity: Identity) -> bool:
         """Whether whom the broker knows a sender as may speak for the vault token's agent."""
@@ -159,127 +170,114 @@ class Dispenser:
     async def answer(
         self, identity: Identity, call: Call, *, request_id: str, door: str, deadline_seconds: float
     ) -> Reply:
-        """One call's reply. Raises nothing for what the world does; the audit record is durable first."""
-        if isinstance(call, RenewCall):
-            return await self._minting.renew(identity)
-        if isinstance(call, ChildCall):
-            return await self._minting.delegate(identity, call, request_id=request_id, door=door)
-        asked = question.put(
-            self._catalogue.current,
-            self._catalogue.policies,
-            identity,
-            call,
-            request_id=request_id,
-            door=door,
-            deadline_seconds=deadline_seconds,
-            now=self._clock(),
+        """One call's reply, as `answers` gives it."""
+        found = self.answers(
+            identity, (call,), request_id=request_id, door=door, deadline_seconds=deadline_seconds
         )
-        return await self._audited(asked, await self._resolved(asked))
+        async with aclosing(found):
+            [(_, reply)] = await anext(found)
+            return reply
 
-    async def _resolved(self, asked: Question) -> Reply:
-        if (fault := standing.fault(self._catalogue.current.agents, asked.identity)) is not None:
-            return replies.unauthenticated(fault)
-        if isinstance(asked.verdict, Denied):
-            return replies.denied(asked.call.service)
-        if not asked.known:
-            return replies.not_found(asked.call.service)
-        try:
-            return await self._looked_up(asked)
-        except StoreUnavailable:
-            return replies.overloaded(asked.call.service, UNSURE)
-        except (BusUnavailable, QueueFull, Unroutable):
-            return replies.overloaded(asked.call.service, UNHEARD)
+    async def answers(
+        self,
+        identity: Identity,
+        calls: Sequence[Call],
+        *,
+        request_id: str,
+        door: str,
+        deadline_seconds: float,
+    ) -> AsyncGenerator[Sequence[tuple[int, Reply]]]:
+        """Replies with their calls' indexes, those together that are ready together.
 
-    async def _looked_up(self, asked: Question) -> Reply:
-        epochs, token = await self._lookup.cached(asked.identity, asked.place)
-        if revoked(asked.identity, epochs, self._revocations.moments):
-            return replies.unauthenticated(replies.REVOKED)
-        if isinstance(asked.call, TokenCall) and token and usable(token, asked.want, self._clock()):
-            return self._handed(asked, token)
-        # From here on it is the database and the refreshers that are waited for, which may take their time.
-        with self.admission.aside():
-            if isinstance(asked.call, RejectedCall):
-                return await self._rejected(asked, asked.call.generation, token)
-            return await self._refreshed(asked, token)
-
-    async def _refreshed(self, asked: Question, token: AccessToken | None) -> Reply:
-        """Look into the database and, where that does not do, wait for one refresh."""
-        first_generation: int | None = None
-        while True:
-            grant, stored = await self._lookup.stored(asked.place)
-            token = _newest(token, stored)
-            match decide(grant, token, asked.want, self._clock()):
-                case Hand(token=found):
-                    return self._handed(asked, found)
-                case Refuse() as refusal:
-                    return self._refused(asked, refusal)
-                case Refresh(grant=due, meanwhile=meanwhile):
-                    first_generation = due.generation if first_generation is None else first_generation
-                    if due.generation > first_generation:
-                        return self._refused(asked, _SHORT_LIVED)
-                    instead = await self._waited(asked, due, meanwhile)
-                    if instead is not None:
-                        return instead if meanwhile is None else self._handed(asked, meanwhile)
-
-    async def _rejected(self, asked: Question, generation: int, token: AccessToken | None) -> Reply:
-        """An API refused the token of a generation: refresh once, however many report it.
-
-        A token that nothing renews stays for others: one agent's word must not end it for all.
+        Raises nothing for what the world does; an audit record is durable before its reply leaves. Whoever
+        stops listening closes it: what is still waited for is given up then.
         """
-        while True:
-            grant, stored = await self._lookup.stored(asked.place)
-            newest = _newest(token, stored)
-            if newest is not None and newest.generation > generation:
-                return Reply(code=Code.OK, service=asked.call.service, generation=newest.generation)
-            if grant is not None and generation > grant.generation:
-                # The database has each before an agent does. To wait for it would be to refresh on and on.
-                return Reply(code=Code.INVALID_REQUEST, service=asked.call.service, reason=NEVER_ISSUED)
-            match decide(grant, None, Want(), self._clock()):
-                case Refuse() as refusal:
-                    return self._refused(asked, refusal)
-                case Refresh(grant=due):
-                    instead = await self._waited(asked, due, None, Reason.REJECTED)
-                    if instead is not None:
-                        return instead
-
-    async def _waited(
-        self, asked: Question, grant: Grant, meanwhile: AccessToken | None, reason: Reason = Reason.MISS
-    ) -> Reply | None:
-        """Wait for the refresh. None: look again. A reply: what to say where there is nothing to hand out."""
-        left = (asked.deadline - self._clock()).total_seconds()
-        if left <= 0:
-            return replies.deadline_exceeded(asked.call.service)
-        provider = self._catalogue.current.services[asked.place[0]].provider
+        now = self._clock()
+        deadline = now + timedelta(seconds=deadline_seconds)
+        asking = Asking(identity=identity, request_id=request_id, door=door, deadline=deadline)
+        look = await self._look(asking, calls, now)
+        tasks = {asyncio.create_task(begin()): index for index, begin in look.later}
         try:
-            left_alone_until = await self._wait(grant, provider, reason, left)
-        except (BusUnavailable, QueueFull, Unroutable):
-            if meanwhile is None:
-                raise
-            return replies.overloaded(asked.call.service, UNHEARD)
-        if left_alone_until is None:
-            return None
-        return self._refused(asked, provider_down(left_alone_until, self._clock()))
+            if look.ready:
+                yield await self._audited(look.ready)
+            async for finished in _as_they_finish(tasks):
+                yield [(tasks[task], task.result()) for task in finished]
+        finally:
+            for task in tasks:
+                task.cancel()
 
-    def _handed(self, asked: Question, token: AccessToken) -> Reply:
-        return replies.handed(asked.place[0], token, asked.max_ttl_seconds, self._clock())
+    async def _look(self, asking: Asking, calls: Sequence[Call], now: datetime) -> "_Look":
+        """All that can be said after one round trip to the cache, and what is to be waited for."""
+        asked = {
+            index: question.put(self._catalogue.current, self._catalogue.policies, asking, call, now)
+            for index, call in enumerate(calls)
+            if isinstance(call, TokenCall | RejectedCall)
+        }
+        about_itself = ((index, call) for index, call in enumerate(calls) if index not in asked)
+        look = _Look([(index, partial(self._minted, asking, call)) for index, call in about_itself])
+        sender, tokens = await self._cached(asking.identity, asked.values())
+        now = self._clock()
+        for index, one in asked.items():
+            token = tokens.get(one.place)
+            reply = at_once.reply(one, sender, token, now)
+            if reply is None:
+                look.later.append((index, partial(self._looked_up_again, one, token)))
+            else:
+                look.ready.append((index, one, reply))
+        return look
 
-    def _refused(self, asked: Question, refusal: Refuse) -> Reply:
-        return replies.refused(asked.place[0], refusal, self._connect_url(*asked.place))
+    async def _cached(
+        self, identity: Identity, asked: Collection[Question]
+    ) -> tuple[Sender, Mapping[Place, AccessToken]]:
+        """What the cache has of the sender and of what is allowed: nothing is looked up for what is not."""
+        fault = standing.fault(self._catalogue.current.agents, identity)
+        allowed = dict.fromkeys(one.place for one in asked if one.known and isinstance(one.verdict, Allowed))
+        if fault is not None or not allowed:
+            return Sender(fault, revoked=False), {}
+        epochs, tokens = await self._lookup.cached(identity, list(allowed))
+        return Sender(None, revoked(identity, epochs, self._revocations.moments)), tokens
 
-    async def _audited(self, asked: Question, reply: Reply) -> Reply:
+    async def _looked_up_again(self, asked: Question, token: AccessToken | None) -> Reply:
+        # It is the database and the refreshers that are waited for, which may take their time.
+        with self.admission.aside():
+            reply = await self._second_look.reply(asked, token)
+        [(_, audited)] = await self._audited([(0, asked, reply)])
+        return audited
+
+    async def _minted(self, asking: Asking, call: Call) -> Reply:
+        """A vault token, for a call that is about none of the services."""
+        if isinstance(call, ChildCall):
+            return await self._minting.delegate(
+                asking.identity, call, request_id=asking.request_id, door=asking.door
+            )
+        return await self._minting.renew(asking.identity)
+
+    async def _audited(self, ready: Sequence[tuple[int, Question, Reply]]) -> list[tuple[int, Reply]]:
+        """The replies, once the record of each is durable; without its record none leaves."""
+        at = self._clock()
         try:
-            await self._journal.append(audit_record.of_call(self._keys, asked, reply, self._clock()))
+            await self._journal.append(
+                *(audit_record.of_call(self._keys, asked, reply, at) for _, asked, reply in ready)
+            )
         except AuditUnavailable:
-            return replies.overloaded(asked.call.service, replies.UNAUDITED)
-        return reply
+            return [
+                (index, replies.overloaded(asked.place[0], replies.UNAUDITED)) for index, asked, _ in ready
+            ]
+        return [(index, reply) for index, _, reply in ready]
 
 
-_SHORT_LIVED = Refuse(
-    code=Code.TTL_UNAVAILABLE,
-    reason="Even a fresh token of this provider does not live so long: ask for a shorter min_ttl.",
-)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Calls' indexes with what is said to them, or with what will be."""
+
+    later: list[tuple[int, Callable[[], Coroutine[Any, Any, Reply]]]]
+    ready: list[tuple[int, Question, Reply]] = field(default_factory=list)
 
 
-def _newest(one: AccessToken | None, other: AccessToken | None) -> AccessToken | None:
-    found = [token for token in (one, other) if token is not None]
-    return max(found, key=lambda token: token.generation, default=None)
+async def _as_they_finish(
+    tasks: Iterable[asyncio.Task[Reply]],
+) -> AsyncIterator[Collection[asyncio.Task[Reply]]]:
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        yield done

@@ -1,9 +1,9 @@
 """The AMQP door: translates deliveries to calls and replies to messages. Decides nothing of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from functools import partial
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from typing import Final
 
 import structlog
 
@@ -46,7 +46,6 @@ ALTERED: Final = "The request was altered on its way, or made for another place 
 UNTIMELY: Final = "The request is not of now: it was repeated by somebody, or the agent's clock is wrong."
 #: What of the refusals is no everyday matter: somebody has tampered with a message.
 _SUSPICIOUS: Final = frozenset({Refused.WRONG_ID, Refused.UNOPENED})
-Answering = Callable[[Call], Coroutine[Any, Any, Reply]]
 log = structlog.get_logger()
 
 
@@ -130,14 +129,15 @@ class AmqpDoor:
         frame = sealed_frame.read_request(delivery.body)
         session = self._sessions.of(frame.ticket)
         plain = session.sealed.open_request(frame, self._place(delivery))
-        async for answers in self._replies(delivery, session.identity, plain):
-            for each in _frames(answers):
-                asked = str(delivery.correlation_id)
-                await self._send(delivery, self._sessions.sealed_replies(session, asked, each))
+        asked = str(delivery.correlation_id)
+        async with aclosing(self._replies(delivery, session.identity, plain)) as found:
+            async for answers in found:
+                for each in _frames(answers):
+                    await self._send(delivery, self._sessions.sealed_replies(session, asked, each))
 
     async def _replies(
         self, delivery: Delivery, identity: Identity, plain: bytes
-    ) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
+    ) -> AsyncGenerator[Sequence[tuple[int, Reply]]]:
         begun = _now()
         try:
             request = decode_request(plain)
@@ -153,41 +153,40 @@ class AmqpDoor:
             if self._is_worth_a_reply(delivery, refusal.code):
                 yield [(index, refusal) for index in range(len(request.calls))]
             return
-        answer = partial(
-            self._answer,
-            identity,
-            request_id=str(delivery.correlation_id),
-            deadline_seconds=deadline_seconds - (_now() - begun),
-        )
-        async for answers in self._answers(identity, request.calls, answer):
-            for _, reply in answers:
-                self._metrics.replied(DOOR, reply.code, _now() - begun)
-            yield answers
+        async with aclosing(
+            self._answers(delivery, identity, request.calls, begun + deadline_seconds)
+        ) as found:
+            async for answers in found:
+                for _, reply in answers:
+                    self._metrics.replied(DOOR, reply.code, _now() - begun)
+                yield answers
 
     async def _answers(
-        self, identity: Identity, calls: Sequence[Call], answer: Answering
-    ) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
-        if len(calls) == 1:
-            try:
-                reply = await answer(calls[0])
-            finally:
-                self._dispenser.ended(identity)
-            yield [(0, reply)]
-            return
-        tasks = self._begin(identity, calls, answer)
-        async for finished in _as_they_finish(tasks):
-            yield [(index, tasks[index].result()) for index in finished]
-
-    def _begin(
-        self, identity: Identity, calls: Sequence[Call], answer: Answering
-    ) -> list[asyncio.Task[Reply]]:
-        tasks = []
-        for call in calls:
-            task = asyncio.create_task(answer(call))
-            # Not in the task: one that is cancelled before its first step runs nothing.
-            task.add_done_callback(lambda _: self._dispenser.ended(identity))
-            tasks.append(task)
-        return tasks
+        self, delivery: Delivery, identity: Identity, calls: Sequence[Call], deadline: float
+    ) -> AsyncGenerator[Sequence[tuple[int, Reply]]]:
+        """Of calls that were admitted: each ends, sooner or later. A defect is the answer to the rest."""
+        pending = dict(enumerate(calls))
+        found = self._dispenser.answers(
+            identity,
+            calls,
+            request_id=str(delivery.correlation_id),
+            door=DOOR,
+            deadline_seconds=deadline - _now(),
+        )
+        try:
+            async with aclosing(found):
+                async for answers in found:
+                    for index, _ in answers:
+                        del pending[index]
+                    self._dispenser.ended(identity, len(answers))
+                    yield answers
+        except Exception as error:
+            # A request that meets a defect must not come back from the queue to meet it again, for ever.
+            log.exception("A request met a defect", kind=type(error).__name__)
+            yield [(i, replies.overloaded(service_of(call), DEFECT)) for i, call in pending.items()]
+        finally:
+            if pending:
+                self._dispenser.ended(identity, len(pending))
 
     def _is_worth_a_reply(self, delivery: Delivery, code: str) -> bool:
         worth = self._dispenser.admission.is_worth_a_reply(_sender(delivery))
@@ -217,18 +216,6 @@ class AmqpDoor:
         if self._dispenser.vouched(str(delivery.user_id), identity):
             return None
         return await self._refuse(delivery, STOLEN, identity)
-
-    async def _answer(
-        self, identity: Identity, call: Call, *, request_id: str, deadline_seconds: float
-    ) -> Reply:
-        try:
-            return await self._dispenser.answer(
-                identity, call, request_id=request_id, door=DOOR, deadline_seconds=deadline_seconds
-            )
-        except Exception as error:
-            # A request that meets a defect must not come back from the queue to meet it again, for ever.
-            log.exception("A request met a defect", kind=type(error).__name__)
-            return replies.overloaded(service_of(call), DEFECT)
 
     async def _turn_away(self, delivery: Delivery, refused: Refused) -> None:
         """Tell, unsealed, why a message was not opened."""
@@ -272,18 +259,6 @@ def _frames(answers: Sequence[tuple[int, Reply]]) -> Iterator[bytes]:
         middle = len(answers) // 2
         yield from _frames(answers[:middle])
         yield from _frames(answers[middle:])
-
-
-async def _as_they_finish(tasks: Sequence[asyncio.Task[Reply]]) -> AsyncIterator[list[int]]:
-    """Indexes of tasks, those together that end together."""
-    pending = set(tasks)
-    try:
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            yield [index for index, task in enumerate(tasks) if task in done]
-    finally:
-        for task in pending:
-            task.cancel()
 
 
 def _deadline_seconds(request: Request, delivery: Delivery) -> float:

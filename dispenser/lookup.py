@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -23,7 +23,8 @@ class Cached(NamedTuple):
 
     #: The values at `revocation.cache_keys`.
     epochs: Sequence[bytes | None]
-    token: AccessToken | None
+    #: The tokens of places that have one.
+    tokens: Mapping[Place, AccessToken]
 
 
 class Stored(NamedTuple):
@@ -43,14 +44,16 @@ class Lookup:
         self._clock = clock
         self._joined = Joining(self._read)
 
-    async def cached(self, identity: Identity, place: Place) -> Cached:
-        """Epochs and token together, in one round trip; an unreachable cache is an empty one."""
-        keys = [*revocation.cache_keys(identity), token_key(*place)]
+    async def cached(self, identity: Identity, places: Sequence[Place]) -> Cached:
+        """Epochs and tokens together, in one round trip; an unreachable cache is an empty one."""
+        epoch_keys = revocation.cache_keys(identity)
         try:
-            *epochs, sealed = await self._cache.get_many(keys)
+            found = await self._cache.get_many([*epoch_keys, *(token_key(*place) for place in places)])
         except CacheUnavailable:
-            return Cached((), None)
-        return Cached(epochs, self._opened(place, sealed))
+            return Cached((), {})
+        epochs, sealed = found[: len(epoch_keys)], found[len(epoch_keys) :]
+        opened = ((place, self._opened(place, each)) for place, each in zip(places, sealed, strict=True))
+        return Cached(epochs, {place: token for place, token in opened if token is not None})
 
     async def epochs(self, identity: Identity) -> Sequence[bytes | None]:
         """The epochs alone."""

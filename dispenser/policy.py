@@ -43,12 +43,15 @@ class Denied:
     policy: str = ""
 
 
-def evaluate(policies: Sequence[Policy], query: Query, now: datetime) -> Allowed | Denied:
+def evaluate(policies: Iterable[Policy], query: Query, now: datetime) -> Allowed | Denied:
     """The verdict. The order of policies does not matter: any deny that matches wins."""
-    # By name, so that of several that say the same it is always the same one that is named.
-    matching = sorted(
-        (policy for policy in policies if matches(policy, query, now)), key=lambda policy: policy.name
-    )
+    about_agent = (policy for policy in policies if is_about_agent(policy, query.agent))
+    return judged(about_service(about_agent, query.service), query, now)
+
+
+def judged(relevant: Sequence[Policy], query: Query, now: datetime) -> Allowed | Denied:
+    """The verdict of policies that are about the query's agent and, as `about_service` has them, service."""
+    matching = [policy for policy in relevant if _holds(policy, query, now)]
     for policy in matching:
         if policy.effect is Effect.DENY and _denied_scopes(policy, query):
             return Denied(reason=f"Policy {policy.name} denies it.", policy=policy.name)
@@ -58,17 +61,33 @@ def evaluate(policies: Sequence[Policy], query: Query, now: datetime) -> Allowed
 def matches(policy: Policy, query: Query, now: datetime) -> bool:
     """The policy is about this agent, service and owner, at this time."""
     return (
-        (policy.not_before is None or policy.not_before <= now)
-        and (policy.expires_at is None or now < policy.expires_at)
-        and is_about(policy, query.agent)
+        is_about_agent(policy, query.agent)
         and _any_matches(policy.services, query.service)
-        and _owner_matches(policy.owners, query)
+        and _holds(policy, query, now)
     )
 
 
-def is_about(policy: Policy, agent: AgentName) -> bool:
+def is_about_agent(policy: Policy, agent: AgentName) -> bool:
     """The policy may say something to this agent."""
     return _any_matches(policy.agents, agent)
+
+
+def about_service(policies: Iterable[Policy], service: ServiceName) -> tuple[Policy, ...]:
+    """Those that may say something of this service.
+
+    By name, so that of several that say the same it is always the same one that is named.
+    """
+    relevant = (policy for policy in policies if _any_matches(policy.services, service))
+    return tuple(sorted(relevant, key=lambda policy: policy.name))
+
+
+def _holds(policy: Policy, query: Query, now: datetime) -> bool:
+    """The policy is about this owner, at this time."""
+    return (
+        (policy.not_before is None or policy.not_before <= now)
+        and (policy.expires_at is None or now < policy.expires_at)
+        and _owner_matches(policy.owners, query)
+    )
 
 
 def _best(allowing: Iterable[Policy], query: Query) -> Allowed | Denied:

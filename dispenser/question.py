@@ -1,7 +1,7 @@
 """A call put in terms of the catalogue: who asks, for what, for whom, and what the policies say."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from dispenser.decision import Want
 from dispenser.delegation import verdict
@@ -13,18 +13,25 @@ from shared.model import Catalogue, Owner, ServiceName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What all calls of one message have in common: who asks, and until when."""
+
+    identity: Identity
+    request_id: str
+    door: str
+    deadline: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One call and all that is known of it before anything is looked up."""
 
-    identity: Identity
+    asking: Asking
     call: TokenCall | RejectedCall
     place: tuple[ServiceName, Owner]
     verdict: Allowed | Denied
     #: There is such a service.
     known: bool
-    request_id: str
-    door: str
-    deadline: datetime
     catalogue_version: int
 
     @property
@@ -44,25 +51,18 @@ class Question:
 def put(
     catalogue: Catalogue,
     policies: PolicyIndex,
-    identity: Identity,
+    asking: Asking,
     call: TokenCall | RejectedCall,
-    *,
-    request_id: str,
-    door: str,
-    deadline_seconds: float,
     now: datetime,
 ) -> Question:
     """Resolve a call against the catalogue and its policies. The owner is the session's by default."""
-    service, owner = _place(identity, call)
+    place = _place(asking.identity, call)
     return Question(
-        identity=identity,
+        asking=asking,
         call=call,
-        place=(service, owner),
-        verdict=verdict_on(catalogue, policies, identity, call, now),
-        known=service in catalogue.services,
-        request_id=request_id,
-        door=door,
-        deadline=now + timedelta(seconds=deadline_seconds),
+        place=place,
+        verdict=verdict_on(catalogue, policies, asking.identity, call, now),
+        known=place[0] in catalogue.services,
         catalogue_version=catalogue.version,
     )
 

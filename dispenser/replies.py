@@ -1,6 +1,6 @@
 """What an agent is told. Plain functions from verdicts to replies."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from dispenser.decision import Refuse
 from dispenser.protocol import Code, Reply
@@ -24,7 +24,7 @@ def handed(service: ServiceName, token: AccessToken, max_ttl_seconds: int | None
         access_token=token.value.reveal(),
         token_type=token.token_type,
         expires_in=expires_in,
-        expires_at=None if expires_in is None else (now + timedelta(seconds=expires_in)).timestamp(),
+        expires_at=None if expires_in is None else now.timestamp() + expires_in,
         scopes=token.scopes,
         generation=token.generation,
     )
@@ -98,8 +98,7 @@ def rate_limited(seconds: float) -> Reply:
 
 
 def _usable_seconds(token: AccessToken, max_ttl_seconds: int | None, now: datetime) -> float | None:
-    limits = [
-        *([] if token.expires_at is None else [max(0.0, remaining_seconds(token.expires_at, now))]),
-        *([] if max_ttl_seconds is None else [float(max_ttl_seconds)]),
-    ]
-    return min(limits, default=None)
+    if token.expires_at is None:
+        return None if max_ttl_seconds is None else float(max_ttl_seconds)
+    left = max(0.0, remaining_seconds(token.expires_at, now))
+    return left if max_ttl_seconds is None else min(left, float(max_ttl_seconds))

@@ -7,10 +7,11 @@ a leaf of the audit's tree.
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from shared.errors import MalformedMessage
 from shared.model import AuditRecord
@@ -19,9 +20,12 @@ from shared.model import AuditRecord
 _DEFAULTS: Final = {
     field.name: field.default for field in sorted(fields(AuditRecord), key=lambda field: field.name)
 }
-_values: Final = attrgetter(*_DEFAULTS)
-#: Made once: half of what a line costs is making one.
-_written: Final = json.JSONEncoder(separators=(",", ":")).encode
+#: What a record says, as a line begins to say it; `chain` comes last, when the rest is known.
+_SAID: Final = tuple((f'"{name}":', default) for name, default in _DEFAULTS.items() if name != "chain")
+_NAMES: Final = tuple(name for name in _DEFAULTS if name != "chain")
+_values: Final = attrgetter(*_NAMES)
+_WRITER, _SEQUENCE = _NAMES.index("writer"), _NAMES.index("sequence")
+_text: Final = json.encoder.encode_basestring_ascii
 _LISTS: Final = tuple(name for name, default in _DEFAULTS.items() if default == ())
 _LINK: Final = b',"chain":"'
 _END: Final = b'"}'
@@ -34,14 +38,31 @@ def encode(record: AuditRecord) -> bytes:
 
 
 def _encoded(record: AuditRecord, writer: str, sequence: int) -> bytes:
-    """Without its chain."""
-    body = {
-        name: value
-        for (name, default), value in zip(_DEFAULTS.items(), _values(record), strict=True)
-        if value != default and name != "chain"
-    }
-    body |= {"at": record.at.isoformat(), "writer": writer, "sequence": sequence}
-    return _written(body).encode()
+    """Without its chain. By hand: a general encoder costs three times as much, for every token."""
+    values = list(_values(record))
+    values[_WRITER], values[_SEQUENCE] = writer, sequence
+    said = [
+        begun + _WRITTEN[type(value)](value)
+        for (begun, default), value in zip(_SAID, values, strict=True)
+        if value != default
+    ]
+    return f"{{{','.join(said)}}}".encode()
+
+
+def _list(texts: tuple[str, ...]) -> str:
+    return f"[{','.join(map(_text, texts))}]"
+
+
+def _moment(at: datetime) -> str:
+    return f'"{at.isoformat()}"'
+
+
+_WRITTEN: Final[Mapping[type, Callable[[Any], str]]] = {
+    str: _text,
+    int: str,
+    tuple: _list,
+    datetime: _moment,
+}
 
 
 def decode(line: bytes) -> AuditRecord:

@@ -527,8 +527,8 @@ class CheckpointLedger(Protocol):
 class AuditJournal(Protocol):
     """Where a decision is written down before it takes effect."""
 
-    async def append(self, record: AuditRecord) -> None:
-        """Returns once the record is durable; `writer` and `sequence` are the journal's to set.
+    async def append(self, *records: AuditRecord) -> None:
+        """Returns once all of them are durable; `writer` and `sequence` are the journal's to set.
 
         Raises: AuditUnavailable.
         """

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from shared import audit_line
+from shared.adapters.disk_thread import DiskThread
 from shared.errors import AuditUnavailable
 from shared.model import AuditRecord
 
@@ -30,8 +31,9 @@ class FileAuditJournal:
         self._name = writer
         self._files_begun = 0
         self._file: _File | None = None
-        self._waiting: list[tuple[AuditRecord, asyncio.Future[None]]] = []
+        self._waiting: list[_Batch] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._disk = DiskThread("audit journal")
 
     async def __aenter__(self) -> Self:
         try:
@@ -39,6 +41,7 @@ class FileAuditJournal:
             self._file = self._begin()
         except OSError as error:
             raise _unavailable(self._folder, error) from error
+        self._disk.open()
         return self
 
     async def __aexit__(
@@ -46,41 +49,63 @@ class FileAuditJournal:
     ) -> None:
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
+        await self._disk.close()
         if self._file is not None:
             self._file.leave()
 
-    async def append(self, record: AuditRecord) -> None:
-        """Durable on return. Raises: AuditUnavailable."""
+    async def append(self, *records: AuditRecord) -> None:
+        """Durable on return, all of them. Raises: AuditUnavailable."""
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((record, durable))
+        self._waiting.append(_Batch(records, durable))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush(), name="audit journal")
         await durable
 
     async def _flush(self) -> None:
         while self._waiting:
-            group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
+            group = self._next_group()
             try:
-                await asyncio.to_thread(self._write, [record for record, _ in group])
+                await self._write([record for batch in group for record in batch.records])
             except OSError as error:
                 _settle(group, _unavailable(self._folder, error))
             else:
                 _settle(group, None)
 
-    def _write(self, records: Sequence[AuditRecord]) -> None:
+    def _next_group(self) -> "list[_Batch]":
+        """The batches that go to the disk together: the first, and more as long as there is room."""
+        taken = room = 0
+        for batch in self._waiting:
+            room += len(batch.records)
+            if taken and room > LARGEST_GROUP:
+                break
+            taken += 1
+        group, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return group
+
+    async def _write(self, records: Sequence[AuditRecord]) -> None:
         if self._file is None:
-            self._file = self._begin()
+            self._file = await asyncio.to_thread(self._begin)
+        file = self._file
+        # Here and not in the other thread, which would only wait for this one's turn to end.
+        lines = file.lines(records)
         try:
-            self._file.write(records)
+            await self._disk.do(lambda: file.write(lines))
         except OSError:
-            failed, self._file = self._file, None
-            failed.leave()
+            self._file = None
+            file.leave()
             raise
 
     def _begin(self) -> "_File":
         self._files_begun += 1
         number = "" if self._files_begun == 1 else f".{self._files_begun}"
         return _File(self._folder, f"{self._name}{number}")
+
+
+class _Batch(NamedTuple):
+    """Records of one caller, which waits for all of them."""
+
+    records: Sequence[AuditRecord]
+    durable: asyncio.Future[None]
 
 
 class _File:
@@ -95,10 +120,13 @@ class _File:
         self._chain = audit_line.first_chain(writer)
         self._proved = False
 
-    def write(self, records: Sequence[AuditRecord]) -> None:
-        """Number, chain and write a group, durably. Raises: OSError."""
-        group = b"".join(line + b"\n" for line in map(self._line, records))
-        if os.write(self._handle, group) != len(group):
+    def lines(self, records: Sequence[AuditRecord]) -> bytes:
+        """A group, numbered and chained: it is to be written next."""
+        return b"".join(line + b"\n" for line in map(self._line, records))
+
+    def write(self, lines: bytes) -> None:
+        """Durable on return. Raises: OSError."""
+        if os.write(self._handle, lines) != len(lines):
             raise OSError(errno.ENOSPC, "only a part was written")
         os.fdatasync(self._handle)
         self._proved = True
@@ -118,16 +146,14 @@ class _File:
         return line
 
 
-def _settle(
-    group: Sequence[tuple[AuditRecord, asyncio.Future[None]]], error: AuditUnavailable | None
-) -> None:
-    for _, durable in group:
-        if durable.done():  # its caller has gone
+def _settle(group: Sequence[_Batch], error: AuditUnavailable | None) -> None:
+    for batch in group:
+        if batch.durable.done():  # its caller has gone
             continue
         if error is None:
-            durable.set_result(None)
+            batch.durable.set_result(None)
         else:
-            durable.set_exception(error)
+            batch.durable.set_exception(error)
 
 
 def _unavailable(folder: Path, error: OSError) -> AuditUnavailable:

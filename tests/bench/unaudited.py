@@ -5,7 +5,7 @@ from shared.adapters.audit_journal import FileAuditJournal
 from shared.model import AuditRecord
 
 
-async def forget(_journal: FileAuditJournal, _record: AuditRecord) -> None:
+async def forget(_journal: FileAuditJournal, *_records: AuditRecord) -> None:
     """Where a record would become durable."""
 
 

@@ -53,11 +53,11 @@ class Journal:
         self.records: list[AuditRecord] = []
         self.broken = False
 
-    async def append(self, record: AuditRecord) -> None:
+    async def append(self, *records: AuditRecord) -> None:
         await asyncio.sleep(0)  # others go on meanwhile, as they do while a disk is waited for
         if self.broken:
             raise AuditUnavailable("No space left on device.")
-        self.records.append(record)
+        self.records += records
 
 
 class Watched:

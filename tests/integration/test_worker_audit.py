@@ -34,7 +34,7 @@ class DownIndex:
 class FullJournal:
     """A journal on a full disk."""
 
-    async def append(self, _: AuditRecord) -> None:
+    async def append(self, *_: AuditRecord) -> None:
         raise AuditUnavailable("Made to fail.")
 
 

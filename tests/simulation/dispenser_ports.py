@@ -80,11 +80,11 @@ class JournalPort:
         self._askings = askings
         self._records: list[AuditRecord] = []
 
-    async def append(self, record: AuditRecord) -> None:
+    async def append(self, *records: AuditRecord) -> None:
         asking = self._askings.current
         try:
             await self._network.call(
-                "journal", "journal.append", lambda: self._records.append(record), _unwritten
+                "journal", "journal.append", lambda: self._records.extend(records), _unwritten
             )
         except AuditUnavailable:
             if asking is not None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispenser.policy import Allowed, Denied, Query, evaluate, is_about
+from dispenser.policy import Allowed, Denied, Query, evaluate, is_about_agent, judged
 from dispenser.policy_index import PolicyIndex
 from shared.model import AgentName, Effect, Owner, Policy, ServiceName
 
@@ -174,15 +174,17 @@ def test_removing_a_permission_never_allows_more(policies: list[Policy], query: 
 
 
 @given(POLICIES, QUERIES, TIMES)
-def test_an_index_leaves_out_what_says_nothing_to_an_agent(
+def test_an_index_leaves_out_what_says_nothing_to_an_agent_of_a_service(
     policies: list[Policy], query: Query, now: datetime
 ) -> None:
-    about = PolicyIndex(policies).about(query.agent)
-    assert evaluate(about, query, now) == evaluate(policies, query, now)
-    assert all(is_about(policy, query.agent) for policy in about)
+    about = PolicyIndex(policies).about(query.agent, query.service)
+    assert judged(about, query, now) == evaluate(policies, query, now)
+    assert all(is_about_agent(policy, query.agent) for policy in about)
+    assert all(any(fnmatchcase(query.service, name) for name in policy.services) for policy in about)
 
 
 def test_an_index_looks_at_patterns_alone() -> None:
     others = [policy(name=f"{number}", agents=(f"agent-{number}",)) for number in range(3)]
     ours, everyone = policy(name="ours", agents=("tracker", "tracker")), policy(name="all", agents=("*",))
-    assert PolicyIndex([*others, everyone, ours]).about(AgentName("tracker")) == (ours, everyone)
+    index = PolicyIndex([*others, everyone, ours])
+    assert index.about(AgentName("tracker"), ServiceName("slack-post")) == (everyone, ours)

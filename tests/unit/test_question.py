@@ -1,7 +1,6 @@
 """A call is put in the catalogue's terms, and no policy is got around by how it is worded."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from builders import NOW, a_policy, a_service, an_agent, an_identity
@@ -13,12 +12,13 @@ from dispenser.decision import Want
 from dispenser.policy import Allowed, Denied
 from dispenser.policy_index import PolicyIndex
 from dispenser.protocol import RejectedCall, TokenCall
-from dispenser.question import Question
+from dispenser.question import Asking, Question
 from shared.model import Catalogue, Effect, Policy, Service
 
 READ, WRITE = "tasks:read", "tasks:write"
 CALL = TokenCall(service="time-tracker")
 REPORT = RejectedCall(service="time-tracker", generation=3)
+ASKING = Asking(identity=an_identity(), request_id="r1", door="amqp", deadline=NOW + timedelta(seconds=10))
 
 
 def a_catalogue(*policies: Policy, service: Service | None = None) -> Catalogue:
@@ -33,10 +33,8 @@ def a_catalogue(*policies: Policy, service: Service | None = None) -> Catalogue:
     )
 
 
-def put(call: TokenCall | RejectedCall, *policies: Policy, **changes: Any) -> Question:
-    named = {"request_id": "r1", "door": "amqp", "deadline_seconds": 10.0, "now": NOW}
-    catalogue = a_catalogue(*policies)
-    return question.put(catalogue, PolicyIndex(policies), an_identity(), call, **named | changes)
+def put(call: TokenCall | RejectedCall, *policies: Policy) -> Question:
+    return question.put(a_catalogue(*policies), PolicyIndex(policies), ASKING, call, NOW)
 
 
 def test_a_question_knows_who_asks_for_what_and_until_when() -> None:
@@ -44,7 +42,7 @@ def test_a_question_knows_who_asks_for_what_and_until_when() -> None:
     assert asked.place == ("time-tracker", "ada")
     assert asked.verdict == Allowed(policy="trackers", max_ttl_seconds=60)
     assert asked.max_ttl_seconds == 60
-    assert (asked.deadline, asked.catalogue_version, asked.known) == (NOW + timedelta(seconds=10), 7, True)
+    assert (asked.asking, asked.catalogue_version, asked.known) == (ASKING, 7, True)
 
 
 @pytest.mark.parametrize("owner", [None, ""])

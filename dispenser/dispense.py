@@ -18,7 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -45,6 +45,8 @@ from shared.model import AccessToken, AuditRecord, Owner, ServiceName
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 
 UNPROVEN = "The vault token is bound to its agent's key, and this request does not prove to hold it."
+#: Of one message, so many calls are answered at once: while their agent reads these, the next are at work.
+ANSWERED_TOGETHER: Final = 32
 log = structlog.get_logger()
 
 
@@ -198,8 +200,8 @@ class Dispenser:
         look = await self._look(asking, calls, now)
         tasks = {asyncio.create_task(begin()): index for index, begin in look.later}
         try:
-            if look.ready:
-                yield await self._audited(look.ready)
+            for start in range(0, len(look.ready), ANSWERED_TOGETHER):
+                yield await self._audited(look.ready[start : start + ANSWERED_TOGETHER])
             async for finished in _as_they_finish(tasks):
                 yield [(tasks[task], task.result()) for task in finished]
         finally:
@@ -208,23 +210,28 @@ class Dispenser:
 
     async def _look(self, asking: Asking, calls: Sequence[Call], now: datetime) -> "_Look":
         """All that can be said after one round trip to the cache, and what is to be waited for."""
-        asked = {
-            index: question.put(self._catalogue.current, self._catalogue.policies, asking, call, now)
-            for index, call in enumerate(calls)
+        asked = self._asked(asking, calls, now)
+        sender, tokens = await self._cached(asking.identity, asked.values())
+        now, look = self._clock(), _Look()
+        found = {call: at_once.reply(one, sender, tokens.get(one.place), now) for call, one in asked.items()}
+        said = {call: _Said(asked[call], reply) for call, reply in found.items() if reply is not None}
+        for index, call in enumerate(calls):
+            if call in said:
+                look.ready.append((index, said[call]))
+            elif call in asked:
+                look.later.append((index, partial(self._looked_up_again, asked[call], tokens)))
+            else:
+                look.later.append((index, partial(self._minted, asking, call)))
+        return look
+
+    def _asked(self, asking: Asking, calls: Iterable[Call], now: datetime) -> Mapping[Call, Question]:
+        """Each call for a service, put in the catalogue's terms; several that are the same, once."""
+        catalogue, policies = self._catalogue.current, self._catalogue.policies
+        return {
+            call: question.put(catalogue, policies, asking, call, now)
+            for call in dict.fromkeys(calls)
             if isinstance(call, TokenCall | RejectedCall)
         }
-        about_itself = ((index, call) for index, call in enumerate(calls) if index not in asked)
-        look = _Look([(index, partial(self._minted, asking, call)) for index, call in about_itself])
-        sender, tokens = await self._cached(asking.identity, asked.values())
-        now = self._clock()
-        for index, one in asked.items():
-            token = tokens.get(one.place)
-            reply = at_once.reply(one, sender, token, now)
-            if reply is None:
-                look.later.append((index, partial(self._looked_up_again, one, token)))
-            else:
-                look.ready.append((index, one, reply))
-        return look
 
     async def _cached(
         self, identity: Identity, asked: Collection[Question]
@@ -237,11 +244,11 @@ class Dispenser:
         epochs, tokens = await self._lookup.cached(identity, list(allowed))
         return Sender(None, revoked(identity, epochs, self._revocations.moments)), tokens
 
-    async def _looked_up_again(self, asked: Question, token: AccessToken | None) -> Reply:
+    async def _looked_up_again(self, asked: Question, tokens: Mapping[Place, AccessToken]) -> Reply:
         # It is the database and the refreshers that are waited for, which may take their time.
         with self.admission.aside():
-            reply = await self._second_look.reply(asked, token)
-        [(_, audited)] = await self._audited([(0, asked, reply)])
+            reply = await self._second_look.reply(asked, tokens.get(asked.place))
+        [(_, audited)] = await self._audited([(0, _Said(asked, reply))])
         return audited
 
     async def _minted(self, asking: Asking, call: Call) -> Reply:
@@ -252,26 +259,36 @@ class Dispenser:
             )
         return await self._minting.renew(asking.identity)
 
-    async def _audited(self, ready: Sequence[tuple[int, Question, Reply]]) -> list[tuple[int, Reply]]:
-        """The replies, once the record of each is durable; without its record none leaves."""
+    async def _audited(self, ready: Sequence[tuple[int, "_Said"]]) -> list[tuple[int, Reply]]:
+        """The replies, once a record of each is durable; without its record none leaves."""
         at = self._clock()
+        distinct = dict.fromkeys(said for _, said in ready)
         try:
-            await self._journal.append(
-                *(audit_record.of_call(self._keys, asked, reply, at) for _, asked, reply in ready)
-            )
+            records = {
+                said: audit_record.of_call(self._keys, said.asked, said.reply, at) for said in distinct
+            }
+            await self._journal.append(*(records[said] for _, said in ready))
         except AuditUnavailable:
             return [
-                (index, replies.overloaded(asked.place[0], replies.UNAUDITED)) for index, asked, _ in ready
+                (index, replies.overloaded(said.asked.place[0], replies.UNAUDITED)) for index, said in ready
             ]
-        return [(index, reply) for index, _, reply in ready]
+        return [(index, said.reply) for index, said in ready]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Said:
+    """What is said to a call, however often a message has it: itself and no other, as a key."""
+
+    asked: Question
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Calls' indexes with what is said to them, or with what will be."""
+    """Calls' indexes with what is said to them, or with how to learn it."""
 
-    later: list[tuple[int, Callable[[], Coroutine[Any, Any, Reply]]]]
-    ready: list[tuple[int, Question, Reply]] = field(default_factory=list)
+    ready: list[tuple[int, _Said]] = field(default_factory=list)
+    later: list[tuple[int, Callable[[], Coroutine[Any, Any, Reply]]]] = field(default_factory=list)
 
 
 async def _as_they_finish(

@@ -9,6 +9,8 @@ from shared.model import AgentName
 from shared.ports import Delivery
 
 MAX_CORRELATION_ID: Final = 64
+#: The end of a reply queue's name.
+_RANDOM: Final = re.compile("[0-9a-f]{32}")
 
 
 def addressed_to_sender(delivery: Delivery) -> bool:
@@ -19,10 +21,11 @@ def addressed_to_sender(delivery: Delivery) -> bool:
     """
     if not delivery.user_id or not delivery.reply_to or not delivery.correlation_id:
         return False
-    own = re.escape(f"{topology.REPLY_PREFIX}{delivery.user_id}.")
+    own = f"{topology.REPLY_PREFIX}{delivery.user_id}."
     return (
         len(delivery.correlation_id) <= MAX_CORRELATION_ID
-        and re.fullmatch(rf"{own}[0-9a-f]{{32}}", delivery.reply_to) is not None
+        and delivery.reply_to.startswith(own)
+        and _RANDOM.fullmatch(delivery.reply_to, len(own)) is not None
     )
 
 

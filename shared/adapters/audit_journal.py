@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Self
 
 from shared import audit_line
 from shared.adapters.disk_thread import DiskThread
+from shared.audit_line import Halves
 from shared.errors import AuditUnavailable
 from shared.model import AuditRecord
 
@@ -122,7 +123,15 @@ class _File:
 
     def lines(self, records: Sequence[AuditRecord]) -> bytes:
         """A group, numbered and chained: it is to be written next."""
-        return b"".join(line + b"\n" for line in map(self._line, records))
+        lines: list[bytes] = []
+        halves: Halves | None = None
+        for record in records:
+            if halves is None or halves.record is not record:
+                halves = Halves(record, self._writer)
+            self._sequence += 1
+            line, self._chain = audit_line.linked(halves.numbered(self._sequence), self._chain)
+            lines += (line, b"\n")
+        return b"".join(lines)
 
     def write(self, lines: bytes) -> None:
         """Durable on return. Raises: OSError."""
@@ -137,13 +146,6 @@ class _File:
         if not self._proved:
             with suppress(OSError):
                 self._path.unlink()
-
-    def _line(self, record: AuditRecord) -> bytes:
-        self._sequence += 1
-        line, self._chain = audit_line.chained(
-            record, self._chain, writer=self._writer, sequence=self._sequence
-        )
-        return line
 
 
 def _settle(group: Sequence[_Batch], error: AuditUnavailable | None) -> None:

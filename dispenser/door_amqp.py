@@ -1,7 +1,7 @@
 """The AMQP door: translates deliveries to calls and replies to messages. Decides nothing of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -28,7 +28,7 @@ from dispenser.sealed_frame import Kind, Refused
 from dispenser.sealed_session import Unopened
 from dispenser.sender import addressed_to_sender
 from dispenser.sessions import Sessions, UnknownKey
-from dispenser.ticket import UnknownTicket
+from dispenser.ticket import Session, UnknownTicket
 from dispenser.vault_token import Identity
 from shared import topology
 from shared.ports import Ack, Bus, Clock, Delivery, Settlement
@@ -126,48 +126,35 @@ class AmqpDoor:
         return await self._vouched(delivery, identity) or identity
 
     async def _ask(self, delivery: Delivery) -> None:
+        begun = _now()
         frame = sealed_frame.read_request(delivery.body)
         session = self._sessions.of(frame.ticket)
         plain = session.sealed.open_request(frame, self._place(delivery))
-        asked = str(delivery.correlation_id)
-        async with aclosing(self._replies(delivery, session.identity, plain)) as found:
-            async for answers in found:
-                for each in _frames(answers):
-                    await self._send(delivery, self._sessions.sealed_replies(session, asked, each))
-
-    async def _replies(
-        self, delivery: Delivery, identity: Identity, plain: bytes
-    ) -> AsyncGenerator[Sequence[tuple[int, Reply]]]:
-        begun = _now()
         try:
             request = decode_request(plain)
         except MalformedFrame as error:
-            invalid = Reply(code=Code.INVALID_REQUEST, reason=str(error))
             # Nobody can tell how many calls it holds: the refusal is for each it may hold.
-            if self._is_worth_a_reply(delivery, invalid.code):
-                yield [(index, invalid) for index in range(MAX_CALLS)]
+            invalid = Reply(code=Code.INVALID_REQUEST, reason=str(error))
+            await self._refused(delivery, session, MAX_CALLS, invalid)
             return
         deadline_seconds = _deadline_seconds(request, delivery)
-        refusal = await self._refusal(delivery, identity, request, deadline_seconds)
+        refusal = await self._refusal(delivery, session.identity, request, deadline_seconds)
         if refusal is not None:
-            if self._is_worth_a_reply(delivery, refusal.code):
-                yield [(index, refusal) for index in range(len(request.calls))]
+            await self._refused(delivery, session, len(request.calls), refusal)
             return
-        async with aclosing(
-            self._answers(delivery, identity, request.calls, begun + deadline_seconds)
-        ) as found:
-            async for answers in found:
-                for _, reply in answers:
-                    self._metrics.replied(DOOR, reply.code, _now() - begun)
-                yield answers
+        await self._answer(delivery, session, request.calls, begun, begun + deadline_seconds)
 
-    async def _answers(
-        self, delivery: Delivery, identity: Identity, calls: Sequence[Call], deadline: float
-    ) -> AsyncGenerator[Sequence[tuple[int, Reply]]]:
+    async def _refused(self, delivery: Delivery, session: Session, calls: int, refusal: Reply) -> None:
+        if self._is_worth_a_reply(delivery, refusal.code):
+            await self._answered(delivery, session, [(index, refusal) for index in range(calls)])
+
+    async def _answer(
+        self, delivery: Delivery, session: Session, calls: Sequence[Call], begun: float, deadline: float
+    ) -> None:
         """Of calls that were admitted: each ends, sooner or later. A defect is the answer to the rest."""
         pending = dict(enumerate(calls))
         found = self._dispenser.answers(
-            identity,
+            session.identity,
             calls,
             request_id=str(delivery.correlation_id),
             door=DOOR,
@@ -176,17 +163,26 @@ class AmqpDoor:
         try:
             async with aclosing(found):
                 async for answers in found:
-                    for index, _ in answers:
+                    for index, reply in answers:
                         del pending[index]
-                    self._dispenser.ended(identity, len(answers))
-                    yield answers
+                        self._metrics.replied(DOOR, reply.code, _now() - begun)
+                    self._dispenser.ended(session.identity, len(answers))
+                    await self._answered(delivery, session, answers)
         except Exception as error:
             # A request that meets a defect must not come back from the queue to meet it again, for ever.
             log.exception("A request met a defect", kind=type(error).__name__)
-            yield [(i, replies.overloaded(service_of(call), DEFECT)) for i, call in pending.items()]
+            defects = [(i, replies.overloaded(service_of(call), DEFECT)) for i, call in pending.items()]
+            await self._answered(delivery, session, defects)
         finally:
             if pending:
-                self._dispenser.ended(identity, len(pending))
+                self._dispenser.ended(session.identity, len(pending))
+
+    async def _answered(
+        self, delivery: Delivery, session: Session, answers: Sequence[tuple[int, Reply]]
+    ) -> None:
+        asked = str(delivery.correlation_id)
+        for each in _frames(answers):
+            await self._send(delivery, self._sessions.sealed_replies(session, asked, each))
 
     def _is_worth_a_reply(self, delivery: Delivery, code: str) -> bool:
         worth = self._dispenser.admission.is_worth_a_reply(_sender(delivery))

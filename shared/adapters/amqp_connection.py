@@ -90,14 +90,15 @@ class AmqpConnection:
 
     async def _open(self) -> "_Live":
         connection, deliveries = Connection(self._url), Deliveries()
-        connection.kwargs["transport_factory"] = DeliveringTransport(deliveries)
+        connection.kwargs["transport_factory"] = transport = DeliveringTransport(deliveries)
         try:
             await connection.connect(timeout=_CONNECT_SECONDS)
         except BaseException:
             await connection.close()
             raise
         assert connection.transport is not None  # noqa: S101 - it is connected
-        return _Live(connection, deliveries, FrameWriter(connection.transport.connection))
+        assert transport.writer is not None  # noqa: S101 - by this transport
+        return _Live(connection, deliveries, FrameWriter(connection.transport.connection, transport.writer))
 
     async def _until_lost(self, live: "_Live") -> float:
         loop = asyncio.get_running_loop()
@@ -112,7 +113,6 @@ class AmqpConnection:
         finally:
             self._up.clear()
             await _closed(live.connection)
-            live.writer.lose()
         return loop.time() - since
 
     def _say_connected(self) -> None:

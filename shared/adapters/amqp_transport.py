@@ -108,11 +108,13 @@ class DeliveringTransport(TransportFactory):
 
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
+        #: Of the connection that was made last.
+        self.writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        reader, writer = await factory.create(url, **kwargs)
-        return cast(asyncio.StreamReader, DeliveringReader(reader, self._deliveries)), writer
+        reader, self.writer = await factory.create(url, **kwargs)
+        return cast(asyncio.StreamReader, DeliveringReader(reader, self._deliveries)), self.writer
 
 
 class DeliveringReader:

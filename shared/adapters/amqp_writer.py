@@ -1,24 +1,24 @@
 import asyncio
 from typing import Final
 
-from aiormq.abc import AbstractConnection, ChannelFrame
+from aiormq.abc import AbstractConnection
 
 #: Bytes that may wait to be sent. Whoever has more to say waits.
 _MOST_WAITING_BYTES: Final = 1 << 20
 
 
 class FrameWriter:
-    """Writes the frames of one turn of the event loop together, on the driver's connection, past its objects.
+    """Writes the frames of one turn of the event loop together, into the driver's socket, past its objects.
 
-    Its own way of publishing and settling costs more than all the rest of a request.
+    Its own way of publishing and settling costs more than all the rest of a request. Whole frames go out,
+    as the driver's own are, so neither cuts into the other's.
     """
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, stream: asyncio.StreamWriter) -> None:
         self._connection = connection
+        self._stream = stream
         self._loop = asyncio.get_running_loop()
         self._frames: list[bytes] = []
-        self._waiting_bytes = 0
-        self._flushing: asyncio.Task[None] | None = None
 
     @property
     def frame_max(self) -> int:
@@ -27,33 +27,31 @@ class FrameWriter:
 
     def write(self, frames: bytes) -> None:
         """Whole frames, of channels that are open. They are lost with the connection."""
+        if not self._frames:
+            self._loop.call_soon(self._flush)
         self._frames.append(frames)
-        self._waiting_bytes += len(frames)
-        if self._flushing is None or self._flushing.done():
-            self._flushing = self._loop.create_task(self._flush(), name="frame writer")
 
     async def room(self, patience_seconds: float) -> bool:
         """Wait while too much is unsent. False: it still is."""
-        return self._waiting_bytes <= _MOST_WAITING_BYTES or await self.flushed(patience_seconds)
+        return self._unsent() <= _MOST_WAITING_BYTES or await self.flushed(patience_seconds)
 
     async def flushed(self, patience_seconds: float) -> bool:
-        """Wait until all is in the socket's hands, or lost. False: it is not yet."""
-        if self._flushing is None:
-            return True
-        done, _ = await asyncio.wait([self._flushing], timeout=patience_seconds)
-        return bool(done)
+        """Wait until next to nothing is unsent; what is left goes out before the driver's last word does.
 
-    def lose(self) -> None:
-        """The connection is gone."""
-        if self._flushing is not None:
-            self._flushing.cancel()
+        False: there still is more.
+        """
+        self._flush()
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await self._stream.drain()
+        except (TimeoutError, ConnectionError):
+            return False
+        return True
 
-    async def _flush(self) -> None:
-        while self._frames:
-            frames, self._frames = b"".join(self._frames), []
-            drained = self._loop.create_future()
-            await self._connection.write_queue.put(
-                ChannelFrame(frames, should_close=False, drain_future=drained)
-            )
-            await drained
-            self._waiting_bytes -= len(frames)
+    def _unsent(self) -> int:
+        return self._stream.transport.get_write_buffer_size()
+
+    def _flush(self) -> None:
+        frames, self._frames = self._frames, []
+        if frames and not self._stream.is_closing():
+            self._stream.write(b"".join(frames))

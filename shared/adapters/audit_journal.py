@@ -2,8 +2,9 @@ import asyncio
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -33,7 +34,9 @@ class FileAuditJournal:
         self._files_begun = 0
         self._file: _File | None = None
         self._waiting: list[_Batch] = []
-        self._flushing: asyncio.Task[None] | None = None
+        #: Nothing waits, and nothing is on its way to the disk.
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._disk = DiskThread("audit journal")
 
     async def __aenter__(self) -> Self:
@@ -48,29 +51,39 @@ class FileAuditJournal:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._flushing is not None:
-            await asyncio.gather(self._flushing, return_exceptions=True)
+        await self._idle.wait()
         await self._disk.close()
-        if self._file is not None:
-            self._file.leave()
+        self._leave()
 
     async def append(self, *records: AuditRecord) -> None:
         """Durable on return, all of them. Raises: AuditUnavailable."""
-        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        durable: asyncio.Future[None] = loop.create_future()
+        if self._idle.is_set():
+            self._idle.clear()
+            loop.call_soon(self._flush)
         self._waiting.append(_Batch(records, durable))
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._flush(), name="audit journal")
         await durable
 
-    async def _flush(self) -> None:
-        while self._waiting:
-            group = self._next_group()
-            try:
-                await self._write([record for batch in group for record in batch.records])
-            except OSError as error:
-                _settle(group, _unavailable(self._folder, error))
-            else:
-                _settle(group, None)
+    def _flush(self) -> None:
+        """Send the next group to the disk, if any waits."""
+        if not self._waiting:
+            self._idle.set()
+            return
+        group = self._next_group()
+        try:
+            work = self._written([record for batch in group for record in batch.records])
+        except Exception as error:  # noqa: BLE001 - a record that is no line is its writers' trouble alone
+            self._flushed(group, error)
+        else:
+            self._disk.do(work, partial(self._flushed, group))
+
+    def _flushed(self, group: "list[_Batch]", error: Exception | None) -> None:
+        if isinstance(error, OSError):
+            error = _unavailable(self._folder, error)
+            self._leave()
+        _settle(group, error)
+        self._flush()
 
     def _next_group(self) -> "list[_Batch]":
         """The batches that go to the disk together: the first, and more as long as there is room."""
@@ -83,18 +96,22 @@ class FileAuditJournal:
         group, self._waiting = self._waiting[:taken], self._waiting[taken:]
         return group
 
-    async def _write(self, records: Sequence[AuditRecord]) -> None:
+    def _written(self, records: Sequence[AuditRecord]) -> Callable[[], None]:
+        """What is to be done in the other thread for these records."""
         if self._file is None:
-            self._file = await asyncio.to_thread(self._begin)
-        file = self._file
-        # Here and not in the other thread, which would only wait for this one's turn to end.
-        lines = file.lines(records)
-        try:
-            await self._disk.do(lambda: file.write(lines))
-        except OSError:
-            self._file = None
-            file.leave()
-            raise
+            return partial(self._write_anew, records)
+        # The lines are made here: the other thread would only wait for this one's turn to end.
+        return partial(self._file.write, self._file.lines(records))
+
+    def _write_anew(self, records: Sequence[AuditRecord]) -> None:
+        self._file = self._begin()
+        self._file.write(self._file.lines(records))
+
+    def _leave(self) -> None:
+        """Let go of a file that has failed, if there is one."""
+        failed, self._file = self._file, None
+        if failed is not None:
+            failed.leave()
 
     def _begin(self) -> "_File":
         self._files_begun += 1
@@ -124,13 +141,13 @@ class _File:
     def lines(self, records: Sequence[AuditRecord]) -> bytes:
         """A group, numbered and chained: it is to be written next."""
         lines: list[bytes] = []
-        halves: Halves | None = None
-        for record in records:
+        chain, halves = self._chain, None
+        for sequence, record in enumerate(records, self._sequence + 1):
             if halves is None or halves.record is not record:
                 halves = Halves(record, self._writer)
-            self._sequence += 1
-            line, self._chain = audit_line.linked(halves.numbered(self._sequence), self._chain)
+            line, chain = audit_line.linked(halves.numbered(sequence), chain)
             lines += (line, b"\n")
+        self._sequence, self._chain = self._sequence + len(records), chain
         return b"".join(lines)
 
     def write(self, lines: bytes) -> None:
@@ -148,7 +165,7 @@ class _File:
                 self._path.unlink()
 
 
-def _settle(group: Sequence[_Batch], error: AuditUnavailable | None) -> None:
+def _settle(group: Sequence[_Batch], error: Exception | None) -> None:
     for batch in group:
         if batch.durable.done():  # its caller has gone
             continue

@@ -24,12 +24,9 @@ class DiskThread:
         self._errands.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    async def do(self, work: Callable[[], None]) -> None:
-        """Raises what the work raises."""
-        loop = asyncio.get_running_loop()
-        errand = _Errand(work, loop, loop.create_future())
-        self._errands.put(errand)
-        await errand.done
+    def do(self, work: Callable[[], None], then: Callable[[Exception | None], None]) -> None:
+        """`then` hears, in the event loop, what the work raised, or None."""
+        self._errands.put(_Errand(work, asyncio.get_running_loop(), then))
 
     def _run(self) -> None:
         while (errand := self._errands.get()) is not None:
@@ -39,20 +36,12 @@ class DiskThread:
 class _Errand(NamedTuple):
     work: Callable[[], None]
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None]
+    then: Callable[[Exception | None], None]
 
     def run(self) -> None:
-        error: BaseException | None = None
+        raised: Exception | None = None
         try:
             self.work()
-        except BaseException as raised:  # noqa: BLE001 - whoever waits is told, whatever it is
-            error = raised
-        self.loop.call_soon_threadsafe(self._settle, error)
-
-    def _settle(self, error: BaseException | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            raised = error
+        self.loop.call_soon_threadsafe(self.then, raised)

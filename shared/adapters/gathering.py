@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 Fetch = Callable[[Sequence[str]], Awaitable[list[bytes | None]]]
+Values = list[bytes | None]
 
 
 class Gathering:
@@ -15,15 +16,13 @@ class Gathering:
         self._limit = limit
         self._open: _Batch | None = None
         #: The loop itself keeps only weak references to tasks.
-        self._running: set[asyncio.Task[list[bytes | None]]] = set()
+        self._running: set[asyncio.Task[None]] = set()
 
-    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def get_many(self, keys: Sequence[str]) -> Values:
         """The keys' values, in the keys' order. Raises what the fetch raises."""
         places = [self._place(key) for key in keys]
-        for batch in dict.fromkeys(batch for batch, _ in places):
-            # Shielded: an asker that gives up must not take the others' values along.
-            await asyncio.shield(batch.values)
-        return [batch.values.result()[index] for batch, index in places]
+        found = {batch: await batch.values() for batch in dict.fromkeys(batch for batch, _ in places)}
+        return [found[batch][index] for batch, index in places]
 
     def _place(self, key: str) -> tuple["_Batch", int]:
         batch = self._open
@@ -35,28 +34,48 @@ class Gathering:
     def _send(self, batch: "_Batch") -> None:
         if batch is self._open:
             self._open = None
-        task = asyncio.ensure_future(self._fetch_all(list(batch.keys)))
+        # In a task of its own: an asker that gives up must not take the others' values along.
+        task = asyncio.create_task(self._fill(batch))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        task.add_done_callback(batch.settle)
 
-    async def _fetch_all(self, keys: list[str]) -> list[bytes | None]:
-        return await self._fetch(keys)
+    async def _fill(self, batch: "_Batch") -> None:
+        try:
+            batch.settle(await self._fetch(list(batch.keys)))
+        except asyncio.CancelledError:
+            batch.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - each of those who wait is told
+            batch.fail(error)
 
 
 class _Batch:
-    """Keys with their place in the fetch, and the values to come."""
+    """Keys with their place in the fetch, and who waits for the values."""
 
     def __init__(self) -> None:
         self.keys: dict[str, int] = {}
-        self.values: asyncio.Future[list[bytes | None]] = asyncio.get_running_loop().create_future()
+        self._waiting: list[asyncio.Future[Values]] = []
+        self._settled: Callable[[asyncio.Future[Values]], object] | None = None
 
-    def settle(self, task: asyncio.Task[list[bytes | None]]) -> None:
-        if task.cancelled():
-            self.values.cancel()
-        elif (error := task.exception()) is not None:
-            self.values.set_exception(error)
-            # Whoever asked may have given up: then nobody is left to see the error, and that is fine.
-            self.values.exception()
+    async def values(self) -> Values:
+        waiting: asyncio.Future[Values] = asyncio.get_running_loop().create_future()
+        if self._settled is None:
+            self._waiting.append(waiting)
         else:
-            self.values.set_result(task.result())
+            self._settled(waiting)
+        return await waiting
+
+    def settle(self, values: Values) -> None:
+        self._settle(lambda waiting: waiting.set_result(values))
+
+    def fail(self, error: Exception) -> None:
+        self._settle(lambda waiting: waiting.set_exception(error))
+
+    def cancel(self) -> None:
+        self._settle(lambda waiting: waiting.cancel())
+
+    def _settle(self, how: Callable[[asyncio.Future[Values]], object]) -> None:
+        self._settled = how
+        for waiting in self._waiting:
+            if not waiting.done():  # whoever waited has not given up
+                how(waiting)

@@ -1,6 +1,9 @@
 """How the audit names an access token: an HMAC finds its records again without telling the token."""
 
-import hmac
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from shared.keyring import Keyring
 
@@ -21,4 +24,12 @@ def fingerprints(keys: Keyring, access_token: str) -> set[str]:
 
 
 def _fingerprint(key: bytes, access_token: str) -> str:
-    return hmac.digest(key, access_token.encode(), "sha256").hex()[:DIGITS]
+    digest = _keyed(key).copy()
+    digest.update(access_token.encode())
+    return digest.finalize().hex()[:DIGITS]
+
+
+@lru_cache(maxsize=16)
+def _keyed(key: bytes) -> HMAC:
+    """Made once for each key: to make one takes three times as long as to use it."""
+    return HMAC(key, SHA256())

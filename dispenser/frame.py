@@ -3,7 +3,7 @@
 Whatever the bytes, reading them raises MalformedFrame or nothing, and costs in proportion to their number.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import msgpack
@@ -18,9 +18,18 @@ MAX_SECONDS: Final = 1e8
 MAX_INSTANT: Final = 253_402_300_799.0
 #: What a database's integer holds.
 MAX_INTEGER: Final = 2**63 - 1
+#: The most that a character takes.
+_CHARACTER_BYTES: Final = 4
+_NUMBERS: Final = (int, float)
 
 Fields = Mapping[str, Any]
+#: A map as it was unpacked, or as a noun has it.
+Pairs = Collection[tuple[str, Any]]
 T = TypeVar("T")
+#: Makes of a field's value, or of None when it is missing, what it stands for. Raises: MalformedFrame.
+Reader = Callable[[Any, str], T]
+
+_KEYS: Final = "A map's keys are texts, each once."
 
 
 class MalformedFrame(ValueError):
@@ -29,12 +38,25 @@ class MalformedFrame(ValueError):
 
 def read(body: bytes, *, max_bytes: int, max_octets: int = 0) -> Fields:
     """The map in a body, in which binary fields are `max_octets` long at most. Raises: MalformedFrame."""
+    fields = plain(unpacked(body, max_bytes=max_bytes, max_octets=max_octets))
+    if not isinstance(fields, dict):
+        raise MalformedFrame("A frame is a map.")
+    return fields
+
+
+def unpacked(body: bytes, *, max_bytes: int, max_octets: int = 0) -> object:
+    """What is in a body, for whoever looks at each map in it himself: a map is still a list of pairs.
+
+    A list is a tuple. So each can be told from the other, a key that came twice is seen, and no function of
+    Python's is called while the body is unpacked. Raises: MalformedFrame.
+    """
     if len(body) > max_bytes:
         raise MalformedFrame(f"A frame is at most {max_bytes} bytes long.")
     try:
-        fields = msgpack.unpackb(
+        value: object = msgpack.unpackb(
             body,
-            object_pairs_hook=_unique,
+            object_pairs_hook=list,
+            use_list=False,
             ext_hook=_no_extension,
             max_str_len=max_bytes,
             max_bin_len=max_octets,
@@ -46,107 +68,134 @@ def read(body: bytes, *, max_bytes: int, max_octets: int = 0) -> Fields:
         raise
     except (ValueError, msgpack.UnpackException, RecursionError):
         raise MalformedFrame("The body is not msgpack as this protocol has it.") from None
-    if not isinstance(fields, dict) or _depth(fields) > MAX_DEPTH:
-        raise MalformedFrame(f"A frame is a map, at most {MAX_DEPTH} levels deep.")
+    return value
+
+
+def pairs(value: object) -> Pairs:
+    """An unpacked map. Raises: MalformedFrame."""
+    if not isinstance(value, list):
+        raise MalformedFrame("Something else stands where this protocol has a map.")
+    return value
+
+
+def once(value: object) -> dict[str, Any]:
+    """An unpacked map whose keys, texts or octets, came once each. Raises: MalformedFrame."""
+    listed = pairs(value)
+    fields = dict(listed)
+    if len(fields) != len(listed):
+        raise MalformedFrame(_KEYS)
     return fields
 
 
+def plain(value: object, levels: int = MAX_DEPTH) -> object:
+    """An unpacked value with all its maps in place, so many levels deep at most. Raises: MalformedFrame."""
+    if not levels:
+        raise MalformedFrame(f"A frame is at most {MAX_DEPTH} levels deep.")
+    if isinstance(value, tuple):
+        return tuple(plain(item, levels - 1) for item in value)
+    if isinstance(value, list):
+        return {_key(key): plain(item, levels - 1) for key, item in once(value).items()}
+    return value
+
+
+def taken(given: Pairs, readers: Mapping[str, Reader[Any]], unknown: Reader[object]) -> dict[str, Any]:
+    """What its reader makes of each field, nil being as good as no field. Raises: MalformedFrame."""
+    found = {}
+    for name, value in given:
+        reader = readers.get(name)
+        if reader is None:
+            unknown(value, name)
+        elif value is not None:
+            found[name] = reader(value, name)
+    if len(found) < len(given):
+        once(list(given))
+    return found
+
+
 def only(fields: Fields, known: frozenset[str]) -> None:
-    """Raises: MalformedFrame for a field that is not known: it may restrict what is asked for."""
-    if not fields.keys() <= known:
-        raise MalformedFrame("A field or an op is not known here: are the dispensers older than the agent?")
+    """Raises: MalformedFrame for a field that is not known."""
+    for name in fields.keys() - known:
+        refuse(fields[name], name)
 
 
-def optional(read_field: Callable[[Fields, str], T], fields: Fields, name: str) -> T | None:
-    """What the reader makes of a field that is there; None: it is not."""
-    return None if fields.get(name) is None else read_field(fields, name)
+def field(fields: Fields, name: str, reader: Reader[T]) -> T:
+    """What a reader makes of one field. Raises: MalformedFrame."""
+    return reader(fields.get(name), name)
 
 
-def text(fields: Fields, name: str) -> str:
+def refuse(_value: object, _name: str) -> None:
+    """Of a field that is not known: it may restrict what is asked for."""
+    raise MalformedFrame("A field or an op is not known here: are the dispensers older than the agent?")
+
+
+def text(value: object, name: str) -> str:
     """A text as a stranger may send it: bounded, and with nothing in it that a database refuses."""
-    return _bounded(any_text(fields, name), name)
-
-
-def any_text(fields: Fields, name: str) -> str:
-    """A text of any length that the frame has room for."""
-    return field(fields, name, str)
-
-
-def texts(fields: Fields, name: str) -> tuple[str, ...]:
-    """A list of texts, empty when it is missing."""
-    values = optional(items, fields, name) or ()
-    if not all(isinstance(value, str) for value in values):
-        raise MalformedFrame(f"`{name}` is a list of texts.")
-    return tuple(_bounded(value, name) for value in values)
-
-
-def items(fields: Fields, name: str) -> list[Any]:
-    """A list of anything."""
-    return field(fields, name, list)
-
-
-def seconds(fields: Fields, name: str) -> float:
-    """A duration."""
-    return _up_to(MAX_SECONDS, fields, name)
-
-
-def instant(fields: Fields, name: str) -> float:
-    """Seconds since the epoch."""
-    return _up_to(MAX_INSTANT, fields, name)
-
-
-def integer(fields: Fields, name: str) -> int:
-    """A number from 0 that a database can hold."""
-    value = field(fields, name, int)
-    if not 0 <= value <= MAX_INTEGER:
-        raise MalformedFrame(f"`{name}` is a number from 0 to {MAX_INTEGER}.")
-    return value
-
-
-def field(fields: Fields, name: str, kind: type[T]) -> T:
-    """A field of just this type. Raises: MalformedFrame."""
-    value = fields.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise MalformedFrame(f"`{name}` is missing or not a {kind.__name__}.")
-    return value
-
-
-def _bounded(value: str, name: str) -> str:
-    if len(value.encode()) > MAX_TEXT_BYTES:
+    if not isinstance(value, str):
+        raise MalformedFrame(f"`{name}` is missing or not a text.")
+    # Most are so short that their bytes need not be counted.
+    if len(value) * _CHARACTER_BYTES > MAX_TEXT_BYTES and len(value.encode()) > MAX_TEXT_BYTES:
         raise MalformedFrame(f"`{name}` is longer than {MAX_TEXT_BYTES} bytes.")
     if "\0" in value:
         raise MalformedFrame(f"`{name}` has a NUL in it, which no database takes.")
     return value
 
 
-def _up_to(largest: float, fields: Fields, name: str) -> float:
-    value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:
-        raise MalformedFrame(f"`{name}` is a number of seconds from 0 to {largest:.0f}.")
-    return float(value)
+def any_text(value: object, name: str) -> str:
+    """A text of any length that the frame has room for."""
+    if not isinstance(value, str):
+        raise MalformedFrame(f"`{name}` is missing or not a text.")
+    return value
 
 
-def _unique(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs) or not all(isinstance(key, str) for key in fields):
-        raise MalformedFrame("A map's keys are texts, each once.")
-    return fields
+def octets(value: object, name: str) -> bytes:
+    """Bytes, as many as the frame has room for."""
+    if not isinstance(value, bytes):
+        raise MalformedFrame(f"`{name}` is missing or not binary.")
+    return value
+
+
+def items(value: object, name: str) -> tuple[Any, ...]:
+    """A list of anything."""
+    if not isinstance(value, tuple) or len(value) > MAX_ITEMS:
+        raise MalformedFrame(f"`{name}` is missing or not a list, of {MAX_ITEMS} at most.")
+    return value
+
+
+def texts(value: object, name: str) -> tuple[str, ...]:
+    """A list of texts, each as `text` has it."""
+    listed = items(value, name)
+    for item in listed:
+        text(item, name)
+    return listed
+
+
+def integer(value: object, name: str) -> int:
+    """A number from 0 that a database can hold."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INTEGER:
+        raise MalformedFrame(f"`{name}` is missing, or not a number from 0 to {MAX_INTEGER}.")
+    return value
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise MalformedFrame(_KEYS)
+    return key
 
 
 def _no_extension(_code: int, _data: bytes) -> object:
     raise MalformedFrame("Extension types are not part of this protocol.")
 
 
-def _depth(value: object) -> int:
-    """Levels of nesting, without recursion on what a stranger sent."""
-    level, inside = 0, [value]
-    while inside and level <= MAX_DEPTH:
-        level += 1
-        inside = [item for outer in inside for item in _items(outer)]
-    return level
+def _up_to(largest: float) -> Reader[float]:
+    def read_seconds(value: object, name: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not 0 <= value <= largest:
+            raise MalformedFrame(f"`{name}` is a number of seconds from 0 to {largest:.0f}.")
+        return float(value)
+
+    return read_seconds
 
 
-def _items(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+#: A duration.
+seconds: Final = _up_to(MAX_SECONDS)
+#: Seconds since the epoch.
+instant: Final = _up_to(MAX_INSTANT)

@@ -63,7 +63,7 @@ def verified(body: bytes, vault_token: str, now: float) -> tuple[PublicKey, ...]
     if not any(_made(key, vault_token) for key in signers):
         raise Untrusted("The dispensers' keys are not signed by the vault that made this vault token.")
     fields = frame.read(statement, max_bytes=MAX_BYTES, max_octets=_PUBLIC_BYTES)
-    keys = tuple(_read(key) for key in frame.items(fields, "keys"))
+    keys = tuple(_read(key) for key in frame.field(fields, "keys", frame.items))
     if not any(now < key.ends_at + SKEW_SECONDS for key in keys):
         raise Untrusted("The dispensers' keys are of another day: is this machine's clock right?")
     return keys
@@ -112,10 +112,10 @@ def _read(fields: object) -> PublicKey:
     if not isinstance(fields, dict):
         raise MalformedFrame("A key is a map.")
     key = PublicKey(
-        id=frame.field(fields, "id", bytes),
-        public=frame.field(fields, "public", bytes),
-        begins_at=frame.instant(fields, "begins_at"),
-        ends_at=frame.instant(fields, "ends_at"),
+        id=frame.field(fields, "id", frame.octets),
+        public=frame.field(fields, "public", frame.octets),
+        begins_at=frame.field(fields, "begins_at", frame.instant),
+        ends_at=frame.field(fields, "ends_at", frame.instant),
     )
     if (len(key.id), len(key.public)) != (KEY_ID_BYTES, _PUBLIC_BYTES):
         raise MalformedFrame("A key has another length.")

@@ -99,7 +99,10 @@ def decode_answer(plain: bytes) -> Opened | Reply:
         if len(refusals) != 1:
             raise MalformedFrame("An opening has one answer.")
         return refusals[0][1]
-    return Opened(ticket=frame.field(fields, "ticket", bytes), life_seconds=frame.seconds(fields, "life"))
+    return Opened(
+        ticket=frame.field(fields, "ticket", frame.octets),
+        life_seconds=frame.field(fields, "life", frame.seconds),
+    )
 
 
 def _packed(opening: Opening) -> bytes:
@@ -115,11 +118,13 @@ def _packed(opening: Opening) -> bytes:
 def _read(packed: bytes) -> Opening:
     fields = frame.read(packed, max_bytes=MAX_BODY_BYTES, max_octets=SECRET_BYTES)
     frame.only(fields, frozenset({"v", "token", "secret", "sent_at"}))
-    secret = frame.field(fields, "secret", bytes)
-    if frame.integer(fields, "v") != protocol.VERSION or len(secret) != SECRET_BYTES:
+    secret = frame.field(fields, "secret", frame.octets)
+    if frame.field(fields, "v", frame.integer) != protocol.VERSION or len(secret) != SECRET_BYTES:
         raise MalformedFrame(f"An opening has v = {protocol.VERSION} and a secret of {SECRET_BYTES} bytes.")
     return Opening(
-        vault_token=frame.text(fields, "token"), secret=secret, sent_at=frame.instant(fields, "sent_at")
+        vault_token=frame.field(fields, "token", frame.text),
+        secret=secret,
+        sent_at=frame.field(fields, "sent_at", frame.instant),
     )
 
 

@@ -22,8 +22,10 @@ from dispenser.protocol import (
     TokenCall,
     decode_replies,
     decode_request,
+    encode_call,
     encode_replies,
     encode_request,
+    join_calls,
 )
 from shared import topology
 
@@ -96,6 +98,14 @@ def packed(value: object) -> bytes:
 
 def call_body(**fields: object) -> bytes:
     return packed(request_fields(calls=[fields]))
+
+
+def with_pair(packed_map: bytes, key: bytes, value: bytes) -> bytes:
+    return bytes([packed_map[0] + 1]) + packed_map[1:] + key + value
+
+
+def map_of(*pairs: tuple[bytes, bytes]) -> bytes:
+    return bytes([0x80 | len(pairs)]) + b"".join(key + value for key, value in pairs)
 
 
 @given(requests)
@@ -279,6 +289,73 @@ def test_a_key_twice_is_refused_in_any_map() -> None:
         decode_replies(packed({"v": 1, "replies": [[0, 0]]})[:-1] + fields)
 
 
+LATER = packed("later")
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        (LATER, b"\x01", LATER, b"\x02"),
+        (LATER, b"\xc0", LATER, b"\xc0"),
+        (packed("code"), b"\xc0"),
+        (b"\xc4\x00", b"\x01"),
+        (b"\xc4\x00", b"\xc0"),
+        (LATER, map_of((LATER, b"\x01"), (LATER, b"\x02"))),
+        (LATER, map_of((b"\xc4\x00", b"\x01"))),
+    ],
+    ids=[
+        "unknown, twice",
+        "nil, twice",
+        "known, then nil",
+        "bytes for a key",
+        "bytes for a key of nil",
+        "twice, inside",
+        "bytes for a key, inside",
+    ],
+)
+def test_a_field_that_is_passed_over_is_looked_at_all_the_same(later: tuple[bytes, ...]) -> None:
+    pairs = [(packed("code"), packed("ok")), *zip(later[::2], later[1::2], strict=True)]
+    with pytest.raises(MalformedFrame):
+        decode_replies(packed({"v": 1, "replies": [[0, 0]]})[:-1] + map_of(*pairs))
+    with pytest.raises(MalformedFrame):
+        decode_replies(map_of(*pairs, (b"\xa1v", b"\x01"), (packed("replies"), b"\x90")))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (packed("service"), packed("slack-post")),
+        (packed("service"), b"\xc0"),
+        (packed("op"), packed("token")),
+        (b"\xc4\x00", b"\xc0"),
+        (LATER, b"\xc0"),
+    ],
+    ids=["twice", "twice, then nil", "its op, twice", "bytes for a key", "unknown, and nil"],
+)
+def test_a_calls_fields_are_those_it_has_each_once(pair: tuple[bytes, bytes]) -> None:
+    body = call_body(op="token", service="slack-post")
+    call = packed({"op": "token", "service": "slack-post"})
+    assert body.endswith(call)
+    with pytest.raises(MalformedFrame):
+        decode_request(body.removesuffix(call) + with_pair(call, *pair))
+
+
+def test_nil_is_as_good_as_no_field() -> None:
+    unset = dict.fromkeys(("owner", "min_ttl", "scopes", "purpose"))
+    assert decode_request(call_body(op="token", service="s", **unset)).calls == (TokenCall(service="s"),)
+    named = [field.name for field in dataclasses.fields(Reply) if field.name != "code"]
+    assert decode_replies(reply_body(**dict.fromkeys(named))) == [(0, Reply(code=Code.OK))]
+
+
+@given(replies)
+def test_a_reply_that_was_read_is_one_like_any_other(reply: Reply) -> None:
+    [(_, read)] = decode_replies(encode_replies([(0, reply)]))
+    assert (hash(read), repr(read)) == (hash(reply), repr(reply))
+    assert dataclasses.replace(read, code=Code.DENIED) == dataclasses.replace(reply, code=Code.DENIED)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read.code = Code.OK  # type: ignore[misc]
+
+
 def test_a_reply_may_hold_a_token_longer_than_other_texts() -> None:
     reply = Reply(code=Code.OK, access_token="t" * 20_000)
     assert decode_replies(encode_replies([(0, reply)])) == [(0, reply)]
@@ -287,14 +364,6 @@ def test_a_reply_may_hold_a_token_longer_than_other_texts() -> None:
 def test_a_long_reason_does_not_lose_the_reply() -> None:
     reply = Reply(code=Code.NOT_FOUND, reason=f"There is no service {'s' * 5000}.")
     assert decode_replies(encode_replies([(3, reply)])) == [(3, reply)]
-
-
-def with_pair(packed_map: bytes, key: bytes, value: bytes) -> bytes:
-    return bytes([packed_map[0] + 1]) + packed_map[1:] + key + value
-
-
-def map_of(*pairs: tuple[bytes, bytes]) -> bytes:
-    return bytes([0x80 | len(pairs)]) + b"".join(key + value for key, value in pairs)
 
 
 @pytest.mark.parametrize(
@@ -385,12 +454,52 @@ def test_a_frame_over_its_size_is_refused_unread() -> None:
         (TokenCall(service="\ud800"),),
         (TokenCall(service="s", min_ttl=float("nan")),),
         (RejectedCall(service="s", generation=2**80),),
+        (TokenCall(service=""),),
+        (TokenCall(service="s", purpose="\ud800" * 2000),),
+        (TokenCall(service="s", scopes=("a",) * 257),),
+        (TokenCall(service="s", scopes=("a" * 4000,) * 5),),
     ],
-    ids=["none", "too many", "too large", "a lone surrogate", "not a number", "beyond 64 bits"],
+    ids=[
+        "none",
+        "too many",
+        "too large",
+        "a lone surrogate",
+        "not a number",
+        "beyond 64 bits",
+        "no service",
+        "many lone surrogates",
+        "too many scopes",
+        "too large alone",
+    ],
 )
 def test_what_would_be_refused_is_not_sent(calls: tuple[protocol.Call, ...]) -> None:
     with pytest.raises(MalformedFrame):
         encode_request(Request(sent_at=0.0, calls=calls))
+
+
+@given(requests)
+def test_calls_encoded_one_by_one_are_the_same_request(request: Request) -> None:
+    calls = [encode_call(call) for call in request.calls]
+    joined = join_calls(calls, sent_at=request.sent_at, deadline_seconds=request.deadline_seconds)
+    assert joined == encode_request(request)
+
+
+def test_a_call_that_can_be_encoded_fits_a_request_of_its_own() -> None:
+    def call(purpose: int) -> TokenCall:
+        return TokenCall(service="s", scopes=("a" * 4000,) * 4, purpose="p" * purpose)
+
+    largest = max(purpose for purpose in range(500) if not refused(call(purpose)))
+    body = join_calls([encode_call(call(largest))], sent_at=1.8e9, deadline_seconds=10.0)
+    assert len(body) == protocol.MAX_BODY_BYTES
+    assert refused(call(largest + 1))
+
+
+def refused(call: protocol.Call) -> bool:
+    try:
+        encode_call(call)
+    except MalformedFrame:
+        return True
+    return False
 
 
 def test_replies_too_large_for_one_message_are_not_sent() -> None:

@@ -60,7 +60,7 @@ class AmqpTransport:
 
     async def ask(self, call: Call, *, deadline: float) -> Reply:
         # Shielded: the link is everybody's, and outlives a caller who gives up.
-        link = await asyncio.shield(self._link)
+        link = self._link.result() if self._link.done() else await asyncio.shield(self._link)
         return await link.ask(call, deadline=deadline)
 
     def trouble(self) -> VaultError | None:

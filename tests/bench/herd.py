@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-from bench.load import Ask
+from bench.load import ANSWER_SECONDS, Ask
 from bench.row import Row
 from bench.stage import OWNER, SERVE, Stage
 
@@ -49,5 +49,6 @@ async def herd(stage: Stage) -> AsyncIterator[Row]:
 async def _answered(asks: list[Ask], requests: int) -> float:
     clock = asyncio.get_running_loop().time
     began = clock()
-    await asyncio.gather(*(asks[number % len(asks)]() for number in range(requests)))
+    async with asyncio.timeout(ANSWER_SECONDS):
+        await asyncio.gather(*(asks[number % len(asks)]() for number in range(requests)))
     return clock() - began

@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 Ask = Callable[[], Awaitable[object]]
+#: A call that is not answered by then never will be. One watch is kept for all calls: one over each would be
+#: measured with it.
+ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ async def closed_loop(callers: Sequence[Ask], seconds: float) -> Measured:
             await ask()
             latencies.append(clock() - asked)
 
-    await asyncio.gather(*(caller(ask) for ask in callers))
+    async with asyncio.timeout(seconds + ANSWER_SECONDS):
+        await asyncio.gather(*(caller(ask) for ask in callers))
     return Measured(clock() - began, latencies)
 
 
@@ -50,7 +54,7 @@ async def paced(callers: Sequence[Ask], per_second: float, seconds: float) -> Me
         await ask()
         latencies.append(clock() - due)
 
-    async with asyncio.TaskGroup() as calls:
+    async with asyncio.timeout(seconds + ANSWER_SECONDS), asyncio.TaskGroup() as calls:
         for number in range(int(per_second * seconds)):
             due = began + number / per_second
             await asyncio.sleep(due - clock())

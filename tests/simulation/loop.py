@@ -20,6 +20,33 @@ class Spinning(Exception):
     """A run takes more steps than any honest one."""
 
 
+class Step(asyncio.TimerHandle):
+    """A callback. A run makes thousands, and nobody debugs a loop here: leaner than asyncio's own."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._when = when
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = contextvars.copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = self._source_traceback = None
+
+    def cancel(self) -> None:
+        """Its place in the heap, or in its process's turn, is passed over."""
+        self._cancelled = True
+        self._callback = self._args = None
+
+
 class SimulatedLoop(asyncio.BaseEventLoop):
     """An event loop in virtual time, without sockets and threads, for many simulated processes.
 
@@ -74,7 +101,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = Step(self._now, callback, args, self, context)
         self._let_run(handle)
         return handle
 
@@ -87,7 +114,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self._call_at(self._now + delay, callback, args, context)
 
     def call_at(
         self,
@@ -96,10 +123,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._numbered += 1
-        heapq.heappush(self._timers, (when, self._numbered, handle))
-        return handle
+        return self._call_at(when, callback, args, context)
 
     def create_task(
         self,
@@ -119,29 +143,44 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.call_later(self.blocking_seconds(), _run_into, result, func, args)
         return result
 
-    def _let_run(self, handle: asyncio.Handle) -> None:
+    def _call_at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+    ) -> "Step":
+        handle = Step(when, callback, args, self, context)
+        self._numbered += 1
+        heapq.heappush(self._timers, (when, self._numbered, handle))
+        return handle
+
+    def _let_run(self, handle: "Step") -> None:
         process = handle._context.get(CURRENT, self._world)
         if self._over or not process.alive:
             return
-        process.ready.append(handle)
-        if len(process.ready) == 1 and not process.paused:
+        ready = process.ready
+        if not ready and not process.paused:
             self._runnable.append(process)
+        ready.append(handle)
 
     def _run_once(self) -> None:
-        runnable = self._runnable
-        while not runnable:
-            self._pass_time()
-        place = int(self._chance() * len(runnable)) if len(runnable) > 1 else 0
-        process = runnable[place]
-        handle = process.ready.popleft()
-        if not process.ready:
-            runnable[place] = runnable[-1]
-            runnable.pop()
-        self.steps += 1
-        if self.steps > MOST_STEPS:
-            raise Spinning(f"More than {MOST_STEPS} steps, and only {self._now:.0f} s have passed.")
-        if not handle._cancelled:
-            handle._run()
+        # Many times: asyncio asks between any two calls whether it should stop, which a step can tell itself.
+        runnable, chance = self._runnable, self._chance
+        while not self._stopping:
+            while not runnable:
+                self._pass_time()
+            place = int(chance() * len(runnable)) if len(runnable) > 1 else 0
+            ready = runnable[place].ready
+            handle = ready.popleft()
+            if not ready:
+                runnable[place] = runnable[-1]
+                runnable.pop()
+            self.steps += 1
+            if self.steps > MOST_STEPS:
+                raise Spinning(f"More than {MOST_STEPS} steps, and only {self._now:.0f} s have passed.")
+            if not handle._cancelled:
+                handle._run()
 
     def _pass_time(self) -> None:
         if not self._timers:
@@ -169,9 +208,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def forget(self) -> None:
         """Let go of tasks that are done."""
         self._made.clear()
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Its place in the heap is passed over."""
 
     def _process_events(self, event_list: Any) -> None:
         """There are none."""

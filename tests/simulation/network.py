@@ -66,29 +66,23 @@ class Network:
         process: Process,
         what: str,
     ) -> None:
-        if fate in (Fate.FINE, Fate.LOST_BACK):
-            done = self._done(effect, answer)
+        if fate is Fate.FINE or fate is Fate.LOST_BACK:
+            value, error = _outcome(effect)
             self._watch(process, what, "there")
             if fate is Fate.FINE:
-                self.later(self._weather.seconds(), done)
+                self.later(self._weather.seconds(), _settle, answer, value, error)
                 return
         elif fate is Fate.LATE:
-            self.later(PATIENCE + self._weather.chance.random() * _LATEST, self._unheard, effect)
+            self.later(PATIENCE + self._weather.chance.random() * _LATEST, _outcome, effect)
         self.later(0.0 if fate is Fate.REFUSED else PATIENCE, _settle, answer, None, failure())
 
-    def _done(self, effect: Callable[[], T], answer: "asyncio.Future[T]") -> Callable[[], None]:
-        try:
-            value = effect()
-        except Exception as error:  # noqa: BLE001 - the caller's, like any answer
-            failed = error
-            return lambda: _settle(answer, None, failed)
-        return lambda: _settle(answer, value, None)
 
-    def _unheard(self, effect: Callable[[], object]) -> None:
-        try:
-            effect()
-        except Exception:  # noqa: BLE001 - nobody is left to hear of it
-            return
+def _outcome(effect: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """What the world answers, whether or not anybody hears of it."""
+    try:
+        return effect(), None
+    except Exception as error:  # noqa: BLE001 - the caller's, like any answer
+        return None, error
 
 
 def _settle(answer: "asyncio.Future[T]", value: Any, error: Exception | None) -> None:

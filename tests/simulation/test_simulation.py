@@ -1,6 +1,8 @@
 """Thousands of seeded runs of the vault's own code, each in a world that mistreats it in its own way."""
 
+import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 from simulation.checker import violations
@@ -11,6 +13,15 @@ SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 CHUNK = 50
 #: Events told of around a violation; `make replay` tells all.
 TOLD = 40
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_stays_is_no_garbage() -> Iterator[None]:
+    """What pytest and its plugins hold is looked through for garbage once, not in the midst of runs."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 # "::" makes a chunk a scope of its own to xdist, which otherwise keeps a file's tests on one worker.

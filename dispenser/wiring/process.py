@@ -32,7 +32,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def _spare_the_collector() -> None:
-    """What is loaded stays, so it is not searched for garbage; and a request leaves next to none in cycles."""
+    """What is loaded stays, so it is not searched for garbage; a request leaves next to none in cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, 20, 20)

@@ -1,8 +1,8 @@
 """What of the world a dispenser alone uses: the cache's answers to one agent, and its audit journal."""
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 from simulation.network import Network, at_once
 
@@ -22,22 +22,23 @@ class Asking:
     journal_failed: bool = False
 
 
-@dataclass(slots=True)
 class Askings:
-    """The questions under way, by the task that answers each."""
+    """The questions under way, each known in the task that answers it and in those that one begins."""
 
-    by_task: dict[asyncio.Task[object] | None, Asking] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._current: ContextVar[Asking | None] = ContextVar("asking", default=None)
 
     def begin(self) -> Asking:
-        asking = self.by_task[asyncio.current_task()] = Asking()
+        asking = Asking()
+        self._current.set(asking)
         return asking
 
     def end(self) -> None:
-        self.by_task.pop(asyncio.current_task(), None)
+        self._current.set(None)
 
     @property
     def current(self) -> Asking | None:
-        return self.by_task.get(asyncio.current_task())
+        return self._current.get()
 
 
 class CachePort:

@@ -50,12 +50,15 @@ class CachePort:
         self._askings = askings
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        asking = self._askings.current
+        first = asking is not None and not asking.looked
+        if asking is not None:
+            asking.looked = True
         found = await self._network.call(
             "cache", "cache.get", lambda: at_once(self._cache.get_many(keys)), _unavailable
         )
-        asking = self._askings.current
-        if asking is not None and not asking.looked:
-            asking.looked, asking.cached = True, found[-1]
+        if asking is not None and first:
+            asking.cached = found[-1]
         return found
 
     async def put_if_newer(self, key: str, version: int, value: bytes, ttl_seconds: float | None) -> bool:

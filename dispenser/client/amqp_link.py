@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from aio_pika.abc import AbstractConnection
 from aio_pika.connection import Connection, make_url
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispenser import frame, protocol, sealed_frame
+from dispenser.amqp.line import Line, connected
 from dispenser.client import batch
 from dispenser.client.amqp_asked import Asked, Message, Waiting, fail
 from dispenser.client.amqp_login import Login
@@ -32,16 +32,16 @@ class Link:
 
     def __init__(
         self,
-        connection: AbstractConnection,
+        line: Line,
         login: Login,
         credential: Credential,
         key: Ed25519PrivateKey | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connection = connection
+        self._connection = line.connection
         self._login = login
         self._tasks = Tasks()
-        self._post = Post(connection, login)
+        self._post = Post(line, login)
         self._sessions = Sessions(self._post, credential, key, self._tasks)
         self._outbox: list[Waiting] = []
         self.lost = self._post.lost
@@ -153,8 +153,10 @@ async def opened(
     authority: ssl.SSLContext | None,
 ) -> Link:
     """A link ready to be asked. Raises: what aio_pika raises, TimeoutError."""
-    connection = await _connected(login.url, authority)
-    link = Link(connection, login, credential, key)
+    connection = Connection(
+        make_url(login.url), ssl_context=authority, client_properties={"connection_name": "agent"}
+    )
+    link = Link(await connected(connection, OPENING_SECONDS), login, credential, key)
     try:
         async with asyncio.timeout(OPENING_SECONDS):
             await link.prepare()
@@ -162,17 +164,3 @@ async def opened(
         await link.close()
         raise
     return link
-
-
-async def _connected(url: str, authority: ssl.SSLContext | None) -> AbstractConnection:
-    """Not by `aio_pika.connect`, which leaves a connection that fails to whoever collects garbage."""
-    connection = Connection(
-        make_url(url), ssl_context=authority, client_properties={"connection_name": "agent"}
-    )
-    try:
-        async with asyncio.timeout(OPENING_SECONDS):
-            await connection.connect()
-    except BaseException:
-        await connection.close()
-        raise
-    return connection

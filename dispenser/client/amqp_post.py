@@ -4,13 +4,16 @@ import asyncio
 import secrets
 from typing import Final, Protocol
 
-import aio_pika
-from aio_pika.abc import AbstractConnection, AbstractExchange, AbstractIncomingMessage
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError, PublishError
+import aiormq.abc
 
 from dispenser import protocol, sealed_frame
+from dispenser.amqp import frames
+from dispenser.amqp.frames import Properties
+from dispenser.amqp.line import Line
+from dispenser.amqp.transport import Message
+from dispenser.client.amqp_confirms import Confirms
 from dispenser.client.amqp_login import Login
-from dispenser.client.errors import Overloaded, Unroutable, VaultError, VaultUnreachable
+from dispenser.client.errors import Overloaded, VaultError, VaultUnreachable
 from dispenser.place import Place, vhost_of
 
 LOST: Final = "The connection to RabbitMQ was lost."
@@ -29,10 +32,11 @@ class Expecting(Protocol):
 class Post:
     """A message is named by its content, so what comes back for a name is for that content."""
 
-    def __init__(self, connection: AbstractConnection, login: Login) -> None:
-        self._connection = connection
-        self._exchange: AbstractExchange
+    def __init__(self, line: Line, login: Login) -> None:
+        self._line = line
+        self._channel: aiormq.abc.AbstractChannel
         self._expecting: dict[str, Expecting] = {}
+        self._confirms = Confirms(self._refused)
         self.lost = asyncio.Event()
         self.place = Place(
             vhost=vhost_of(login.url),
@@ -44,37 +48,29 @@ class Post:
 
     async def prepare(self) -> None:
         """Declares what is this connection's alone; the rest was declared by `dispenser init`."""
-        self._connection.close_callbacks.add(self.lose)
-        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        self._line.connection.close_callbacks.add(self.lose)
+        channel = await self._line.connection.channel(publisher_confirms=True)
         channel.close_callbacks.add(self.lose)
-        self._exchange = await channel.get_exchange(protocol.RPC_EXCHANGE)
+        await channel.get_exchange(protocol.RPC_EXCHANGE)
         queue = await channel.declare_queue(self.place.reply_to, exclusive=True, auto_delete=True)
-        await queue.consume(self._on_message, no_ack=True)
+        self._channel = await channel.get_underlay_channel()
+        self._line.deliveries.take(self._channel.number, self._delivered, self._confirms)
+        await self._channel.basic_consume(queue.name, _never, no_ack=True)
 
     async def send(self, body: bytes, expecting: Expecting, *, life_seconds: float) -> str:
         """Publishes a message, which the broker drops after its life. Returns the message's id.
 
-        Raises: Unroutable, Overloaded, VaultUnreachable.
+        What becomes of it is heard later, by `expecting`. Raises: Overloaded, VaultUnreachable.
         """
-        if self.lost.is_set():
+        if not await self._line.writer.room(life_seconds):
+            raise Overloaded("RabbitMQ takes no requests at the moment.")
+        if self.lost.is_set() or self._channel.is_closed:
             raise VaultUnreachable(LOST)
         message_id = sealed_frame.identifier(body)
         self._expecting[message_id] = expecting
-        try:
-            # Without a timeout: it would leave a confirmation behind that nobody expects.
-            message = self._message(message_id, body, life_seconds)
-            await self._exchange.publish(message, protocol.RPC_KEY, mandatory=True)
-        except PublishError:
-            # Not chained: the exception holds the message.
-            error: VaultError = Unroutable(str(Unroutable.__doc__))
-        except DeliveryError:
-            error = Overloaded("RabbitMQ refused the request: the dispensers' queue is full.")
-        except CONNECTION_EXCEPTIONS:
-            error = VaultUnreachable("The connection to RabbitMQ was lost while a request was sent.")
-        else:
-            return message_id
-        self.forget(message_id)
-        raise error
+        self._confirms.published(message_id)
+        self._line.writer.write(self._frames(message_id, body, life_seconds))
+        return message_id
 
     def forget(self, message_id: str) -> None:
         """What comes for this message from now on is dropped."""
@@ -89,18 +85,34 @@ class Post:
             expecting.fail(VaultUnreachable("The connection to RabbitMQ was lost before the answer came."))
         self._expecting.clear()
 
-    def _message(self, message_id: str, body: bytes, life_seconds: float) -> aio_pika.Message:
-        return aio_pika.Message(
-            body,
+    def _frames(self, message_id: str, body: bytes, life_seconds: float) -> bytes:
+        properties = Properties(
             content_type=protocol.CONTENT_TYPE,
             correlation_id=message_id,
             reply_to=self.place.reply_to,
             user_id=self.place.user,
-            expiration=life_seconds,
-            delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT,
+            expiration_seconds=life_seconds,
+        )
+        return frames.publish(
+            self._channel.number,
+            protocol.RPC_EXCHANGE,
+            protocol.RPC_KEY,
+            body,
+            properties,
+            mandatory=True,
+            frame_max=self._line.writer.frame_max,
         )
 
-    async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        expecting = self._expecting.get(message.correlation_id or "")
+    def _delivered(self, message: Message) -> None:
+        expecting = self._expecting.get(message.properties.correlation_id or "")
         if expecting is not None:
             expecting.hear(message.body)
+
+    def _refused(self, message_id: str, error: VaultError) -> None:
+        expecting = self._expecting.pop(message_id, None)
+        if expecting is not None:
+            expecting.fail(error)
+
+
+async def _never(_message: object) -> None:
+    """What the driver is to call with deliveries, of which it sees none."""

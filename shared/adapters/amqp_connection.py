@@ -1,7 +1,6 @@
 import asyncio
 import contextlib
 import random
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -9,10 +8,9 @@ from aio_pika import Connection
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
+from dispenser.amqp.line import Line, connected
 from shared.adapters.amqp_direct_channel import DirectChannel
 from shared.adapters.amqp_failure import UNREACHABLE, DriverFailed, driver, outage_reason
-from shared.adapters.amqp_transport import Deliveries, DeliveringTransport
-from shared.adapters.amqp_writer import FrameWriter
 from shared.adapters.backoff import backoff_seconds
 from shared.ending import end
 from shared.errors import ConfigurationError
@@ -35,7 +33,7 @@ class AmqpConnection:
 
     def __init__(self, url: str, *, name: str) -> None:
         self._url = _url(url, name)
-        self._live: _Live | None = None
+        self._live: Line | None = None
         self._up = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._reason: str | None = None
@@ -65,7 +63,7 @@ class AmqpConnection:
         if self._supervisor:
             await end([self._supervisor])
 
-    async def _when_up(self) -> "_Live":
+    async def _when_up(self) -> Line:
         await self._up.wait()
         assert self._live is not None  # noqa: S101 - what `_up` says
         return self._live
@@ -82,25 +80,13 @@ class AmqpConnection:
         """Connect, and wait for the connection's end. Returns how many seconds it held."""
         try:
             with driver():
-                live = await self._open()
+                live = await connected(Connection(self._url), _CONNECT_SECONDS)
         except DriverFailed as failed:
             self._say_waiting(failed.error)
             return 0.0
         return await self._until_lost(live)
 
-    async def _open(self) -> "_Live":
-        connection, deliveries = Connection(self._url), Deliveries()
-        connection.kwargs["transport_factory"] = transport = DeliveringTransport(deliveries)
-        try:
-            await connection.connect(timeout=_CONNECT_SECONDS)
-        except BaseException:
-            await connection.close()
-            raise
-        assert connection.transport is not None  # noqa: S101 - it is connected
-        assert transport.writer is not None  # noqa: S101 - by this transport
-        return _Live(connection, deliveries, FrameWriter(connection.transport.connection, transport.writer))
-
-    async def _until_lost(self, live: "_Live") -> float:
+    async def _until_lost(self, live: Line) -> float:
         loop = asyncio.get_running_loop()
         since = loop.time()
         lost: asyncio.Future[BaseException | None] = loop.create_future()
@@ -125,15 +111,6 @@ class AmqpConnection:
         if self._reason is None or reason not in (self._reason, UNREACHABLE):
             _log.warning("Waiting for the broker", host=self._url.host, vhost=self._url.path, reason=reason)
             self._reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """A connection that is up, and what goes past its driver."""
-
-    connection: Connection
-    deliveries: Deliveries
-    writer: FrameWriter
 
 
 def _url(text: str, name: str) -> URL:

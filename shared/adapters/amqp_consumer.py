@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 from aio_pika.exceptions import ChannelNotFoundEntity
 
+from dispenser.amqp.transport import Message
 from shared.adapters.amqp_connection import AmqpConnection
 from shared.adapters.amqp_delivery import AmqpDelivery
 from shared.adapters.amqp_direct_channel import DirectChannel
@@ -103,13 +104,27 @@ class AmqpConsumer:
         elif self._connection.connected:
             _log.warning("Cannot consume, will try again", queue=self._queue, error=type(error).__name__)
 
-    def _take(self, channel: DirectChannel, tag: int, delivery: Delivery) -> None:
+    def _take(self, channel: DirectChannel, message: Message) -> None:
         if self._draining:
             return  # the broker gets it back when the channel closes
-        taken = AmqpDelivery(self._queue, delivery, channel, tag)
+        taken = AmqpDelivery(self._queue, _delivery(message), channel, message.deliver.tag)
         hand = asyncio.create_task(taken.handle(self._handler, self._publish))
         self._hands.add(hand)
         hand.add_done_callback(self._hands.discard)
+
+
+def _delivery(message: Message) -> Delivery:
+    properties = message.properties
+    return Delivery(
+        body=message.body,
+        headers=properties.headers,
+        routing_key=message.deliver.routing_key,
+        correlation_id=properties.correlation_id,
+        reply_to=properties.reply_to,
+        user_id=properties.user_id,
+        expiration_seconds=properties.expiration_seconds,
+        redelivered=message.deliver.redelivered,
+    )
 
 
 async def _never(_message: object) -> None:

@@ -4,9 +4,10 @@ from contextlib import asynccontextmanager
 import aiormq.abc
 from aio_pika.abc import AbstractChannel
 
-from shared.adapters import amqp_frames
-from shared.adapters.amqp_transport import Deliveries, Taker
-from shared.adapters.amqp_writer import FrameWriter
+from dispenser.amqp import frames
+from dispenser.amqp.frames import Properties
+from dispenser.amqp.transport import Deliveries, Taker
+from dispenser.amqp.writer import FrameWriter
 
 
 class DirectChannel:
@@ -38,11 +39,11 @@ class DirectChannel:
 
     def ack(self, tag: int) -> None:
         """A delivery is done with."""
-        self._write(amqp_frames.ack(self.driver.number, tag))
+        self._write(frames.ack(self.driver.number, tag))
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """A delivery is given back, or up. Not a nack: RabbitMQ 4.3 no longer counts those as deliveries."""
-        self._write(amqp_frames.reject(self.driver.number, tag, requeue=requeue))
+        self._write(frames.reject(self.driver.number, tag, requeue=requeue))
 
     async def publish(
         self, queue: str, body: bytes, *, correlation_id: str, expiration_seconds: float
@@ -51,15 +52,11 @@ class DirectChannel:
         long as it lives."""
         if not await self._writer.room(expiration_seconds):
             return
-        frames = amqp_frames.publish(
-            self.driver.number,
-            queue,
-            body,
-            correlation_id=correlation_id,
-            expiration_seconds=expiration_seconds,
-            frame_max=self._writer.frame_max,
+        properties = Properties(correlation_id=correlation_id, expiration_seconds=expiration_seconds)
+        # The default exchange, which leads to the queue of that name.
+        self._write(
+            frames.publish(self.driver.number, "", queue, body, properties, frame_max=self._writer.frame_max)
         )
-        self._write(frames)
 
     async def flushed(self, patience_seconds: float) -> None:
         """Wait until all that was written is in the socket's hands, or lost."""
@@ -74,7 +71,7 @@ class DirectChannel:
         finally:
             self._deliveries.leave(self.driver.number)
 
-    def _write(self, frames: bytes) -> None:
+    def _write(self, written: bytes) -> None:
         # A frame on a channel that the broker has closed would cost the connection.
         if not self.is_closed:
-            self._writer.write(frames)
+            self._writer.write(written)

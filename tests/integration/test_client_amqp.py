@@ -4,7 +4,6 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 import aio_pika
@@ -30,7 +29,8 @@ from dispenser import (
     VaultError,
     VaultUnreachable,
 )
-from dispenser.client import amqp_link, asking, retry
+from dispenser.amqp.line import connected
+from dispenser.client import asking, retry
 from dispenser.protocol import Call, Code, RejectedCall, RenewCall, Reply, TokenCall
 
 TOKEN = vault_jwt()
@@ -291,7 +291,7 @@ async def test_a_broken_channel_is_a_broken_link(dispenser: EchoDispenser, vault
     assert vault._holder is not None
     link = await vault._holder._asking._transport._link  # type: ignore[attr-defined]
     with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
-        await link._post._exchange.channel.get_queue("no-such-queue")
+        await link._post._channel.queue_declare("no-such-queue", passive=True)
     assert (await vault.token("time-tracker")).service == "time-tracker"
     assert len({message.reply_to for message in dispenser.messages}) == 2
 
@@ -437,16 +437,9 @@ def test_uvloop_serves_as_well(vhost: str) -> None:
     assert uvloop.run(scenario()) == ["a", "b"]
 
 
-async def test_a_connection_that_cannot_be_made_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_cannot_be_made_is_closed() -> None:
     """Else the driver closes it when it is collected as garbage, with or without a loop that runs."""
-    made: list[Connection] = []
-
-    class Noticed(Connection):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            made.append(self)
-
-    monkeypatch.setattr(amqp_link, "Connection", Noticed)
+    connection = Connection(f"amqp://guest:guest@127.0.0.1:{free_port()}")
     with pytest.raises(CONNECTION_EXCEPTIONS):
-        await amqp_link._connected(f"amqp://guest:guest@127.0.0.1:{free_port()}", None)
-    assert [connection.is_closed for connection in made] == [True]
+        await connected(connection, timeout_seconds=10.0)
+    assert connection.is_closed

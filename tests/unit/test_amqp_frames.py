@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from shared.adapters import amqp_frames
-from shared.adapters.amqp_frames import HEAD_BYTES, Properties
+from dispenser.amqp import frames as amqp_frames
+from dispenser.amqp.frames import HEAD_BYTES, Confirm, Properties
 
 CHANNEL = 7
 SHORT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
@@ -97,9 +97,8 @@ def test_a_settlement_is_the_drivers_own(tag, requeue):
 def test_a_reply_is_a_transient_message_to_the_default_exchange_in_frames_of_the_agreed_size(size):
     body = bytes(range(256)) * (size // 256 + 1)
     body = body[:size]
-    frames = amqp_frames.publish(
-        CHANNEL, "vault.reply.ada.0", body, correlation_id="id", expiration_seconds=30.0, frame_max=4096
-    )
+    properties = Properties(correlation_id="id", expiration_seconds=30.0)
+    frames = amqp_frames.publish(CHANNEL, "", "vault.reply.ada.0", body, properties, frame_max=4096)
     read = list(unmarshalled(frames))
     method, header, *bodies = read
     assert (method.name, method.exchange, method.routing_key) == ("Basic.Publish", "", "vault.reply.ada.0")
@@ -109,6 +108,40 @@ def test_a_reply_is_a_transient_message_to_the_default_exchange_in_frames_of_the
     assert (header.properties.correlation_id, header.properties.expiration) == ("id", "30000")
     assert header.properties.delivery_mode == 1
     assert b"".join(part.value for part in bodies) == body
+
+
+@given(NAME, NAME, NAME, NAME)
+def test_a_request_says_whose_it_is_and_where_its_answer_goes(kind, name, reply_to, user):
+    properties = Properties(
+        content_type=kind, correlation_id=name, reply_to=reply_to, user_id=user, expiration_seconds=1.5
+    )
+    frames = amqp_frames.publish(
+        CHANNEL, "vault.rpc", "token.get", b"body", properties, mandatory=True, frame_max=4096
+    )
+    method, header, body = unmarshalled(frames)
+    assert (method.exchange, method.routing_key, method.mandatory) == ("vault.rpc", "token.get", True)
+    said = header.properties
+    assert (said.content_type, said.correlation_id, said.reply_to, said.user_id) == (
+        kind,
+        name,
+        reply_to,
+        user,
+    )
+    assert said.expiration == "1500"
+    assert body.value == b"body"
+
+
+@given(TAGS, st.booleans())
+def test_a_confirm_is_read_as_the_broker_wrote_it(tag, multiple):
+    acknowledged, refused = payload_of(Basic.Ack(tag, multiple)), payload_of(Basic.Nack(tag, multiple))
+    assert amqp_frames.read_confirm(acknowledged) == Confirm(tag, multiple, accepted=True)
+    assert amqp_frames.read_confirm(refused) == Confirm(tag, multiple, accepted=False)
+
+
+@given(st.binary(max_size=20))
+def test_a_confirm_that_is_cut_short_raises_nothing_but_a_value_error(payload):
+    with contextlib.suppress(ValueError):
+        amqp_frames.read_confirm(payload)
 
 
 def unmarshalled(frames: bytes):

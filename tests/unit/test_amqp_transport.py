@@ -12,9 +12,9 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic, Channel
 from pamqp.header import ContentHeader
 
-from shared.adapters import amqp_transport
-from shared.adapters.amqp_frames import HEAD_BYTES, HEARTBEAT
-from shared.adapters.amqp_transport import Deliveries, DeliveringReader
+from dispenser.amqp import transport as amqp_transport
+from dispenser.amqp.frames import HEAD_BYTES, HEARTBEAT
+from dispenser.amqp.transport import Deliveries, DeliveringReader, Message
 
 Flow = Channel.Flow
 TAKEN, ALSO_TAKEN, OTHER = 3, 5, 4
@@ -54,7 +54,7 @@ def test_deliveries_go_to_their_taker_and_all_else_to_the_driver(sent, chunks):
     async def read() -> list[bytes]:
         deliveries, reader = Deliveries(), asyncio.StreamReader()
         for channel in (TAKEN, ALSO_TAKEN):
-            deliveries.take(channel, lambda tag, got: taken.append((tag, got.body, got.correlation_id)))
+            deliveries.take(channel, lambda got: taken.append(of(got)))
         driven, feeding = DeliveringReader(reader, deliveries), asyncio.create_task(feed(reader))
         frames = [await frame(driven) for _ in others]
         with pytest.raises(asyncio.IncompleteReadError):
@@ -74,6 +74,10 @@ def test_deliveries_go_to_their_taker_and_all_else_to_the_driver(sent, chunks):
 
     assert asyncio.run(read()) == others
     assert sorted(taken) == expected
+
+
+def of(got: Message) -> tuple[int, bytes, str | None]:
+    return got.deliver.tag, got.body, got.properties.correlation_id
 
 
 def is_drivers(frame: bytes) -> bool:

@@ -2,7 +2,7 @@ import asyncio
 import socket
 from types import SimpleNamespace
 
-from shared.adapters.amqp_writer import FrameWriter
+from dispenser.amqp.writer import FrameWriter
 
 LARGE = bytes(8 << 20)
 

@@ -8,26 +8,29 @@ then delivers the message to the next consumer, and ends that one's. Any agent c
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
-from shared.adapters import amqp_frames
-from shared.adapters.amqp_frames import (
+from dispenser.amqp import frames
+from dispenser.amqp.frames import (
+    ACK,
     BODY,
     DELIVER,
     FRAME_BYTES,
     HEAD_BYTES,
     HEADER,
     METHOD,
+    NACK,
+    RETURN,
+    Confirm,
     Deliver,
     Properties,
 )
-from shared.ports import Delivery
 
-#: What a consumer does with a delivery and its tag.
-Taker = Callable[[int, Delivery], None]
+#: What is done with a message.
+Taker = Callable[["Message"], None]
 _CHUNK_BYTES: Final = 1 << 18
 #: The driver hears of a connection's life as often, while all that comes is taken from it.
 _SIGN_OF_LIFE_SECONDS: Final = 5.0
@@ -35,16 +38,35 @@ _SIGN_OF_LIFE_SECONDS: Final = 5.0
 _PROTOCOL_HEADER: Final = b"AMQP"
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One that has come whole."""
+
+    deliver: Deliver
+    properties: Properties
+    body: bytes = field(repr=False)
+
+
+class Confirms(Protocol):
+    """What a publisher hears of its messages (https://www.rabbitmq.com/docs/confirms)."""
+
+    def confirmed(self, confirm: Confirm) -> None:
+        """The broker has taken a message, or has not."""
+
+    def returned(self, message: Message) -> None:
+        """No queue takes this one."""
+
+
 class Deliveries:
-    """Who takes the deliveries of which channel."""
+    """Who takes the deliveries of which channel, and hears its confirms."""
 
     def __init__(self) -> None:
-        self._takers: dict[int, Taker] = {}
+        self._takers: dict[int, tuple[Taker, Confirms | None]] = {}
         self._incoming: dict[int, _Incoming] = {}
 
-    def take(self, channel: int, taker: Taker) -> None:
-        """From now on, before anything is consumed on the channel."""
-        self._takers[channel] = taker
+    def take(self, channel: int, taker: Taker, confirms: Confirms | None = None) -> None:
+        """From now on, before anything is consumed on the channel. `confirms` None: they are the driver's."""
+        self._takers[channel] = taker, confirms
 
     def leave(self, channel: int) -> None:
         """The channel is closed."""
@@ -52,55 +74,59 @@ class Deliveries:
         self._incoming.pop(channel, None)
 
     def taken(self, kind: int, channel: int, payload: bytes) -> bool:
-        """Whether a frame was part of a delivery to somebody here."""
-        taker = self._takers.get(channel)
-        if taker is None:
+        """Whether a frame was for somebody here."""
+        takers = self._takers.get(channel)
+        if takers is None:
             return False
         if kind == METHOD:
-            if not payload.startswith(DELIVER):
-                return False
-            self._incoming[channel] = _Incoming(amqp_frames.read_deliver(payload))
-            return True
+            return self._begun(channel, payload, *takers)
         incoming = self._incoming.get(channel)
         if incoming is None or kind not in (HEADER, BODY):
             return False
         if incoming.whole(kind, payload):
             del self._incoming[channel]
-            taker(incoming.deliver.tag, incoming.delivery())
+            incoming.taker(incoming.message())
         return True
+
+    def _begun(self, channel: int, payload: bytes, taker: Taker, confirms: Confirms | None) -> bool:
+        method = payload[: len(DELIVER)]
+        if method == DELIVER:
+            self._incoming[channel] = _Incoming(taker, frames.read_deliver(payload))
+        elif confirms is not None and method in (ACK, NACK):
+            confirms.confirmed(frames.read_confirm(payload))
+        elif confirms is not None and method == RETURN:
+            self._incoming[channel] = _Incoming(confirms.returned, _RETURNED)
+        else:
+            return False
+        return True
+
+
+#: A message that comes back was never delivered.
+_RETURNED: Final = Deliver(tag=0, redelivered=False, routing_key="")
 
 
 @dataclass(slots=True)
 class _Incoming:
-    """A delivery of which some frames have come."""
+    """A message of which some frames have come."""
 
+    taker: Taker
     deliver: Deliver
-    properties: Properties | None = None
+    properties: Properties = field(default_factory=Properties)
     missing_bytes: int = 0
     body: list[bytes] = field(default_factory=list)
 
     def whole(self, kind: int, payload: bytes) -> bool:
         """Take one more frame. Whether it was the last."""
         if kind == HEADER:
-            self.properties = amqp_frames.read_properties(payload)
-            self.missing_bytes = amqp_frames.body_bytes(payload)
+            self.properties = frames.read_properties(payload)
+            self.missing_bytes = frames.body_bytes(payload)
         else:
             self.body.append(payload)
             self.missing_bytes -= len(payload)
         return self.missing_bytes <= 0
 
-    def delivery(self) -> Delivery:
-        properties = self.properties or Properties()
-        return Delivery(
-            body=b"".join(self.body),
-            headers=properties.headers,
-            routing_key=self.deliver.routing_key,
-            correlation_id=properties.correlation_id,
-            reply_to=properties.reply_to,
-            user_id=properties.user_id,
-            expiration_seconds=properties.expiration_seconds,
-            redelivered=self.deliver.redelivered,
-        )
+    def message(self) -> Message:
+        return Message(self.deliver, self.properties, b"".join(self.body))
 
 
 class DeliveringTransport(TransportFactory):
@@ -164,7 +190,7 @@ class DeliveringReader:
         """Wait for more to come. A sign of life for the driver, if it is time for one."""
         if self._clock() > self._heard_at + _SIGN_OF_LIFE_SECONDS and self._at:
             self._heard_at = self._clock()
-            return amqp_frames.HEARTBEAT
+            return frames.HEARTBEAT
         chunk = await self._reader.read(_CHUNK_BYTES)
         if not chunk:
             raise asyncio.IncompleteReadError(self._buffer[self._at :], HEAD_BYTES)

@@ -19,8 +19,11 @@ END: Final = b"\xce"
 #: Of a frame, beside its payload.
 FRAME_BYTES: Final = HEAD_BYTES + len(END)
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00" + END
-#: `basic.deliver`: its class and method.
+#: Class and method of what a broker says of messages, `basic.deliver` and so on.
 DELIVER: Final = b"\x00\x3c\x00\x3c"
+RETURN: Final = b"\x00\x3c\x00\x32"
+ACK: Final = b"\x00\x3c\x00\x50"
+NACK: Final = b"\x00\x3c\x00\x78"
 
 _HEAD: Final = struct.Struct(">BHI")
 _LONG_LONG: Final = struct.Struct(">Q")
@@ -30,7 +33,7 @@ _CONTENT: Final = struct.Struct(">HHQH")
 _SETTLEMENT: Final = struct.Struct(">BHIHHQBB")
 _BASIC, _PUBLISH, _ACK, _REJECT = 60, 40, 80, 90
 _TRANSIENT: Final = 1
-_CORRELATION_ID, _EXPIRATION, _DELIVERY_MODE = 1 << 10, 1 << 8, 1 << 12
+_DELIVERY_MODE = 1 << 12
 #: Properties in the order of their flags, the highest first; None: not a short text.
 _PROPERTIES: Final = (
     (1 << 15, "content_type"),
@@ -62,14 +65,25 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirm:
+    """What the broker says of one that was published, or of all up to it (`basic.ack`, `basic.nack`)."""
+
+    tag: int
+    multiple: bool
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Properties:
-    """Those that anybody here reads."""
+    """Those that anybody here reads or sets."""
 
     correlation_id: str | None = None
     reply_to: str | None = None
     user_id: str | None = None
     expiration_seconds: float | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
+    #: Set and not read.
+    content_type: str | None = None
 
 
 _NONE: Final = Properties()
@@ -86,6 +100,15 @@ def read_deliver(payload: bytes) -> Deliver:
     except (IndexError, struct.error):
         raise ValueError("A delivery is cut short.") from None
     return Deliver(tag, bool(payload[at + 8] & 1), key.decode("utf-8", "replace"))
+
+
+def read_confirm(payload: bytes) -> Confirm:
+    """Of a `basic.ack` or `basic.nack` frame. Raises: ValueError."""
+    try:
+        (tag,) = _LONG_LONG.unpack_from(payload, 4)
+        return Confirm(tag, bool(payload[12] & 1), payload.startswith(ACK))
+    except (IndexError, struct.error):
+        raise ValueError("A confirm is cut short.") from None
 
 
 def body_bytes(payload: bytes) -> int:
@@ -145,27 +168,46 @@ def reject(channel: int, tag: int, *, requeue: bool) -> bytes:
 
 def publish(
     channel: int,
+    exchange: str,
     routing_key: str,
     body: bytes,
+    properties: Properties,
     *,
-    correlation_id: str,
-    expiration_seconds: float,
+    mandatory: bool = False,
     frame_max: int,
 ) -> bytes:
-    """The frames of a transient message to the default exchange, dropped where no queue has that name.
+    """The frames of a transient message. `mandatory`: it comes back where no queue takes it.
 
-    `frame_max`: bytes of a frame, at most, as agreed with the broker.
+    `frame_max`: bytes of a frame, at most, as agreed with the broker. Headers are not written.
     """
-    method = struct.pack(">HHHB", _BASIC, _PUBLISH, 0, 0) + _short(routing_key) + b"\x00"
-    header = (
-        _CONTENT.pack(_BASIC, 0, len(body), _CORRELATION_ID | _EXPIRATION | _DELIVERY_MODE)
-        + bytes((_TRANSIENT,))
-        + _short(correlation_id)
-        + _short(str(int(expiration_seconds * 1000)))
-    )
+    method = struct.pack(">HHH", _BASIC, _PUBLISH, 0) + _short(exchange) + _short(routing_key)
+    flags, written = _written(properties)
+    header = _CONTENT.pack(_BASIC, 0, len(body), flags) + written
     room = frame_max - FRAME_BYTES
     bodies = [_frame(BODY, channel, body[at : at + room]) for at in range(0, len(body), room)]
-    return b"".join((_frame(METHOD, channel, method), _frame(HEADER, channel, header), *bodies))
+    return b"".join(
+        (
+            _frame(METHOD, channel, method + (b"\x01" if mandatory else b"\x00")),
+            _frame(HEADER, channel, header),
+            *bodies,
+        )
+    )
+
+
+def _written(properties: Properties) -> tuple[int, bytes]:
+    """Flags and values, in the order of the flags."""
+    expiration = properties.expiration_seconds
+    texts = {
+        1 << 15: properties.content_type,
+        1 << 10: properties.correlation_id,
+        1 << 9: properties.reply_to,
+        1 << 8: None if expiration is None else str(int(expiration * 1000)),
+        1 << 4: properties.user_id,
+    }
+    values = {flag: _short(text) for flag, text in texts.items() if text is not None}
+    values[_DELIVERY_MODE] = bytes((_TRANSIENT,))
+    ordered = sorted(values.items(), reverse=True)
+    return sum(values), b"".join(value for _, value in ordered)
 
 
 def _frame(kind: int, channel: int, payload: bytes) -> bytes:

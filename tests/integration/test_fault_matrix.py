@@ -16,6 +16,7 @@ from typing import Any, Never
 import httpx
 import pytest
 from integration.refreshing import Vault
+from integration.watching import Watching
 from sqlalchemy import text
 
 from dispenser.testing import Behaviour, Emulator
@@ -35,6 +36,7 @@ from shared.model import Grant, GrantState, Intent, OnReuse, Owner, RefreshToken
 from shared.ports import Claim, Outgoing
 from shared.topology import EVENTS_EXCHANGE
 from workers.decision import AMBIGUITY_SECONDS, LATE_SECONDS, LEASE_SECONDS
+from workers.takeover import WATCHED_SECONDS
 
 GRACE = Rotation(grace_seconds=600, on_reuse=OnReuse.DENY)
 HOUR = 3600
@@ -58,7 +60,9 @@ async def connected(vault: Vault) -> Vault:
 
 
 async def connect(vault: Vault, rotation: Rotation) -> None:
-    vault.emulator.behaviour = Behaviour(rotates=rotation.rotates, grace_seconds=rotation.grace_seconds)
+    vault.emulator.behaviour = Behaviour(
+        rotates=rotation.rotates, grace_seconds=rotation.grace_seconds, on_reuse=rotation.on_reuse.value
+    )
     await vault.declare(rotation)
     await vault.refresher()
     await vault.connect()
@@ -381,6 +385,31 @@ async def test_stopped_after_the_request(connected: Vault):
     hang.release()
     await asking
     await one_step(connected)
+
+
+async def test_stopped_after_the_request_until_the_other_was_refused(vault: Vault):
+    """Its answer has the one refresh token that is alive: the owner who was asked to connect need not."""
+    await connect(vault, Rotation(on_reuse=OnReuse.DENY))
+    hang, sends = Hang(processed=True), vault.emulator.refreshes
+    vault.emulator.faults.next(hang)
+    asking = asyncio.create_task(vault.ask(1))
+    await hang.reached()
+    assert await Watching(vault).watch(WATCHED_SECONDS) == 1
+    unknown = await vault.grant()
+    assert (unknown.state, unknown.last_error) == (GrantState.UNKNOWN, "holder_gone")
+    assert unknown.refresh_at is not None
+    vault.clock.advance((unknown.refresh_at - vault.clock()).total_seconds() + 0.1)
+    await (await vault.refresher("refresher-2", spool="spool-2"))._rotation.run(unknown.id, 1)
+    assert (await vault.grant()).state is GrantState.REAUTH_REQUIRED
+    assert vault.events == ["credential.refresh_failed", "credential.reauth_required"]
+    hang.release()
+    await asking
+    grant = await vault.grant()
+    assert (grant.state, grant.generation) == (GrantState.ACTIVE, 2)
+    assert vault.events[-1] == "credential.recovered"
+    assert (vault.emulator.refreshes, vault.emulator.reuses) == (sends + 2, 1)
+    await vault.ask(2)
+    assert (await vault.grant()).generation == 3
 
 
 # -------------------------------------------------------------------------------------------- provider

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Never
 
 import httpx
@@ -26,9 +27,11 @@ from dispenser.testing.faults import (
     Hang,
     Html,
     ResetAfterProcessing,
+    ResetBefore,
     Status,
     Truncated,
 )
+from shared.adapters import provider_http
 from shared.envelope import open_credential, open_token
 from shared.errors import BusUnavailable, CacheUnavailable, StoreUnavailable
 from shared.messages import Reason
@@ -415,14 +418,31 @@ async def test_stopped_after_the_request_until_the_other_was_refused(vault: Vaul
 # -------------------------------------------------------------------------------------------- provider
 
 
-async def test_provider_slow(connected: Vault):
-    hang = Hang(processed=True)
-    connected.emulator.faults.next(hang)
-    asking = asyncio.create_task(connected.ask(1))
-    await hang.reached()
-    connected.clock.advance(59)
-    hang.release()
-    await asking
+def slow(vault: Vault, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The next answer comes after so long, by the clock and by the count of whoever waits for it."""
+    hang, passed = Hang(processed=True), 0.0
+    vault.emulator.faults.next(hang)
+
+    async def wait(tasks: Any, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        nonlocal passed
+        await hang.reached()
+        passed += timeout or 0.0
+        if passed < seconds:
+            return set(), tasks
+        vault.clock.advance(seconds)
+        hang.release()
+        return await asyncio.wait(tasks)
+
+    monkeypatch.setattr(provider_http, "asyncio", SimpleNamespace(**{**vars(asyncio), "wait": wait}))
+
+
+async def test_provider_slow(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """The one request is waited for."""
+    calls = connected.emulator.token_calls
+    with monkeypatch.context() as slowly:
+        slow(connected, slowly, 59)
+        await connected.ask(1)
+    assert connected.emulator.token_calls == calls + 1
     await one_step(connected)
 
 
@@ -446,7 +466,7 @@ async def test_provider_answers_nothing_and_has_rotated_strict(connected: Vault,
     assert connected.events == ["credential.refresh_failed", "credential.reauth_required"]
 
 
-@pytest.mark.parametrize("fault", [Html(), Html(502), Status(500), Status(503)])
+@pytest.mark.parametrize("fault", [Html(), Html(502), Status(500), Status(503), ResetBefore()])
 async def test_provider_answers_nothing_and_has_not_rotated_strict(connected: Vault, fault: Fault):
     connected.emulator.faults.next(fault)
     await connected.ask(1)
@@ -465,6 +485,14 @@ async def test_provider_sends_the_same_refresh_token(vault: Vault):
     await connect(vault, Rotation(rotates=False))
     await vault.ask(1)
     await one_step(vault)
+
+
+async def test_provider_sends_the_same_refresh_token_strict(connected: Vault):
+    """Against its declaration: what it sends is kept, and goes on working."""
+    connected.emulator.behaviour = Behaviour(rotates=False)
+    before = await connected.grant()
+    await connected.ask(1)
+    assert (await one_step(connected)).credential_fingerprint == before.credential_fingerprint
 
 
 # --------------------------------------------------------------------------------- process, queue, cache

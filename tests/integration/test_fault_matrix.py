@@ -7,7 +7,7 @@ at the provider. The same rows with real processes and real kills are in `accept
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from integration.refreshing import Vault
 from integration.watching import Watching
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from dispenser.testing import Behaviour, Emulator
 from dispenser.testing.faults import (
@@ -246,6 +247,11 @@ async def test_torn_spool(vault: Vault, rotation: Rotation):
     assert (await vault.grant()).state is (GrantState.ACTIVE if rotation.grace_seconds else lost)
 
 
+def critical(said: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What an operator is woken for."""
+    return [line["event"] for line in said if line["log_level"] == "critical"]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 async def test_full_or_broken_disk_at_reservation(
     connected: Vault, monkeypatch: pytest.MonkeyPatch, code: int
@@ -256,7 +262,9 @@ async def test_full_or_broken_disk_at_reservation(
     calls, before = connected.emulator.token_calls, await connected.grant()
     with monkeypatch.context() as broken:
         broken.setattr(os, "posix_fallocate", failing)
-        await connected.ask(1)
+        with capture_logs() as said:
+            await connected.ask(1)
+    assert critical(said) == ["Nothing is refreshed without a spool"]
     assert connected.emulator.token_calls == calls
     assert await connected.grant() == before
     assert await connected.store.rotations.open_intents() == []
@@ -274,8 +282,10 @@ async def test_full_or_broken_disk_at_the_answer(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fdatasync", failing)
-    await connected.ask(1)
+    with capture_logs() as said:
+        await connected.ask(1)
     monkeypatch.undo()
+    assert critical(said) == ["A provider's answer is not on disk: it must not be lost now"]
     await one_step(connected)
     assert connected.spooled() == []
 

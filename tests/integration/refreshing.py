@@ -20,6 +20,7 @@ from shared.audit_filter import AuditFilter
 from shared.cache_keys import token_key
 from shared.envelope import open_token, seal_provider_secrets
 from shared.errors import StoreUnavailable
+from shared.keyring import Keyring
 from shared.messages import ExpiryEvent, Reason, encode
 from shared.model import (
     AccessToken,
@@ -92,11 +93,11 @@ class FailingRotations:
 class Vault:
     """What a test drives."""
 
-    def __init__(self, folder: Path, emulator: Emulator) -> None:
+    def __init__(self, folder: Path, emulator: Emulator, keys: Keyring | None = None) -> None:
         self.folder = folder
         self.emulator = emulator
         self.clock = Clock()
-        self.keys = keyring.parse(json.dumps(keyring.generate()))
+        self.keys = keys or keyring.parse(json.dumps(keyring.generate()))
         self.store = SqlStore.open(f"sqlite:///{folder / 'vault.db'}")
         self.rotations = FailingRotations(self.store.rotations)
         self.store.rotations = self.rotations  # type: ignore[assignment]

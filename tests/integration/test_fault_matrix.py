@@ -16,11 +16,15 @@ from typing import Any, Never
 
 import httpx
 import pytest
-from integration.refreshing import Vault
+from integration.asking import asked
+from integration.refreshing import OWNER, SERVICE, Vault
 from integration.watching import Watching
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from dispenser.enrol import outcome, present
+from dispenser.protocol import Code, TokenCall
+from dispenser.revoke import revoke_grant
 from dispenser.testing import Behaviour, Emulator
 from dispenser.testing.faults import (
     DropRefreshToken,
@@ -33,13 +37,28 @@ from dispenser.testing.faults import (
     Truncated,
 )
 from shared.adapters import provider_http
+from shared.audit_filter import AuditFilter
 from shared.envelope import open_credential, open_token
 from shared.errors import BusUnavailable, CacheUnavailable, StoreUnavailable
 from shared.messages import Reason
-from shared.model import Grant, GrantState, Intent, OnReuse, Owner, RefreshToken, Rotation
+from shared.model import (
+    EnrolmentState,
+    Grant,
+    GrantState,
+    Intent,
+    OnReuse,
+    Owner,
+    RefreshToken,
+    Rotation,
+    SealedColumn,
+)
 from shared.ports import Claim, Outgoing
+from shared.secret import Secret
 from shared.topology import EVENTS_EXCHANGE
 from workers.decision import AMBIGUITY_SECONDS, LATE_SECONDS, LEASE_SECONDS
+from workers.providers import FRESH_SECONDS
+from workers.rotation import CIRCUIT_OPEN_SECONDS
+from workers.scheduler import Scheduler
 from workers.takeover import WATCHED_SECONDS
 
 GRACE = Rotation(grace_seconds=600, on_reuse=OnReuse.DENY)
@@ -336,6 +355,28 @@ async def test_intent_unknown(connected: Vault):
     await one_step(connected)
 
 
+async def test_database_failed_over_and_lost_the_last_commits_strict(connected: Vault):
+    """Grant, intents and audit are as before the rotation, and nothing here tells of the refresh token that
+    is alive: that is found out by the next refresh, and told."""
+    before = [(path, path.read_bytes()) for path in connected.database_files()]
+    await connected.ask(1)
+    assert (await connected.grant()).generation == 2
+    await connected.close()
+    for path, content in before:
+        path.write_bytes(content)
+    failed_over = Vault(connected.folder, connected.emulator, connected.keys)
+    failed_over.cache = connected.cache
+    await failed_over.open()
+    await failed_over.refresher()
+    await failed_over.ask(1)
+    grant = await failed_over.grant()
+    assert (grant.state, grant.generation) == (GrantState.REAUTH_REQUIRED, 1)
+    assert failed_over.events == ["credential.reauth_required"]
+    assert (await failed_over.actions())[-1] == "grant.refresh_failed"
+    assert connected.emulator.reuses == 1
+    await failed_over.close()
+
+
 # -------------------------------------------------------------------------------------- two refreshers
 
 
@@ -531,8 +572,8 @@ async def test_duplicate_and_out_of_order_events(connected: Vault):
     assert connected.emulator.token_calls == calls + 1
 
 
-async def test_ten_thousand_agents_and_one_token(connected: Vault):
-    """A tenth of them in events, for dispensers join the rest: one request."""
+async def test_a_thousand_events_and_one_token(connected: Vault):
+    """More than dispensers make of ten thousand agents, for they join them: one request."""
     calls = connected.emulator.token_calls
     await connected.ask(1, times=1000)
     assert connected.emulator.token_calls == calls + 1
@@ -552,6 +593,25 @@ async def test_cache_down(connected: Vault, monkeypatch: pytest.MonkeyPatch):
     assert grant.sealed_token is not None
     assert open_token(connected.keys, grant.service, grant.owner, grant.sealed_token).generation == 2
     assert connected.spooled() == []
+
+
+async def test_cache_full(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """It keeps the old token, and once that has ended the new one comes from the database."""
+    calls = connected.emulator.token_calls
+    connected.clock.advance(0.7 * HOUR)
+
+    async def full(*_: object) -> Never:
+        raise CacheUnavailable("Made to fail.")
+
+    with monkeypatch.context() as filled:
+        filled.setattr(connected.cache, "put_if_newer", full)
+        await connected.ask(1)
+        assert connected.events == ["credential.refreshed"]
+        assert (await connected.token()).generation == 1
+        connected.clock.advance(0.7 * HOUR)
+        reply = await asked(connected, TokenCall(service=SERVICE))
+    assert (reply.code, reply.generation) == (Code.OK, 2)
+    assert connected.emulator.token_calls == calls + 1
 
 
 async def test_cache_emptied(connected: Vault):
@@ -612,25 +672,98 @@ async def test_clock_jumps_during_the_exchange(connected: Vault, hours: int):
     assert (grant.token_expires_at - asked_at).total_seconds() == pytest.approx(HOUR, abs=5)
 
 
-async def test_bit_flip_in_a_credential(connected: Vault):
-    """It does not open, its owner is asked, and nobody else is touched."""
+async def flip(vault: Vault, column: SealedColumn) -> None:
+    """A bit of the oldest value."""
+    table, name = column.split(".")
+    oldest = f"FROM {table} WHERE {name} IS NOT NULL ORDER BY rowid LIMIT 1"
+    async with vault.store._database.writing() as connection:
+        row, sealed = (await connection.execute(text(f"SELECT rowid, {name} {oldest}"))).one()
+        flipped = {"row": row, "flipped": sealed[:-1] + bytes([sealed[-1] ^ 1])}
+        await connection.execute(text(f"UPDATE {table} SET {name} = :flipped WHERE rowid = :row"), flipped)
+
+
+@pytest.fixture
+async def both(connected: Vault) -> Vault:
+    """Two owners' grants, and what is told of their provider is heard too."""
     await connected.connect(owner=BOB)
-    grant = await connected.grant()
-    assert grant.sealed_credential is not None
-    flipped = bytearray(grant.sealed_credential)
-    flipped[-1] ^= 1
-    async with connected.store._database.writing() as connection:
-        await connection.execute(
-            text("UPDATE grants SET sealed_credential = :flipped WHERE id = :id"),
-            {"flipped": bytes(flipped), "id": grant.id},
-        )
-    calls = connected.emulator.token_calls
-    await connected.ask(1)
-    await connected.ask(1, owner=BOB)
-    grant = await connected.grant()
+    connected.bus.subscribe("provider.*", connected._hear)
+    connected.events.clear()
+    return connected
+
+
+async def test_bit_flip_in_a_credential(both: Vault):
+    """It does not open, its owner is asked, and nobody else is touched."""
+    await flip(both, SealedColumn.CREDENTIALS)
+    calls = both.emulator.token_calls
+    await both.ask(1)
+    await both.ask(1, owner=BOB)
+    grant = await both.grant()
     assert (grant.state, grant.last_error) == (GrantState.REAUTH_REQUIRED, "seal_broken")
-    assert (await connected.grant(BOB)).generation == 2
-    assert connected.emulator.token_calls == calls + 1
+    assert (await both.grant(BOB)).generation == 2
+    assert both.emulator.token_calls == calls + 1
+
+
+async def test_bit_flip_in_a_providers_secrets(both: Vault):
+    """No grant is to blame: people are told, and all go on once it is declared anew."""
+    before = [await both.grant(), await both.grant(BOB)]
+    calls = both.emulator.token_calls
+    await flip(both, SealedColumn.PROVIDER_SECRETS)
+    for owner in (OWNER, BOB):
+        await both.ask(1, owner=owner)
+    assert [await both.grant(), await both.grant(BOB)] == before
+    assert (both.events, both.emulator.token_calls) == (["provider.incident"], calls)
+    await both.declare(Rotation())
+    both.clock.advance(CIRCUIT_OPEN_SECONDS)
+    for owner in (OWNER, BOB):
+        await both.ask(1, owner=owner)
+    assert [(await both.grant(owner)).generation for owner in (OWNER, BOB)] == [2, 2]
+
+
+async def test_bit_flip_in_a_stored_token(both: Vault):
+    """With the cache empty too there is none, and that costs a refresh and no more."""
+    await flip(both, SealedColumn.TOKENS)
+    both.cache.flush()
+    calls = both.emulator.token_calls
+    reply = await asked(both, TokenCall(service=SERVICE))
+    assert (reply.code, reply.generation) == (Code.OK, 2)
+    assert (await both.grant(BOB)).generation == 1
+    assert both.emulator.token_calls == calls + 1
+
+
+async def test_bit_flip_in_an_enrolment(vault: Vault):
+    """It fails by itself, and what was presented beside it is redeemed."""
+    await vault.declare()
+    ids = []
+    for owner in (OWNER, BOB):
+        presented = RefreshToken(value=Secret(vault.emulator.issue_refresh_token(owner)))
+        ids.append(
+            await present(
+                vault.store, vault.bus, vault.keys, vault.clock,
+                service=SERVICE, owner=owner, presented=presented,
+            )
+        )  # fmt: skip
+    await flip(vault, SealedColumn.ENROLMENTS)
+    await vault.refresher()
+    ended = [await outcome(vault.store, enrolment_id) for enrolment_id in ids]
+    assert [(one.state, one.error) for one in ended if one] == [
+        (EnrolmentState.FAILED, "seal_broken"),
+        (EnrolmentState.DONE, None),
+    ]
+
+
+async def test_bit_flip_in_a_handback(both: Vault):
+    """The provider cannot be told, which the audit says; of the other it is."""
+    await both.declare(Rotation(), revocation_url=both.emulator.revocation_url)
+    for owner in (OWNER, BOB):
+        await revoke_grant(both.store, both.cache, await both.grant(owner), both.clock())
+    await flip(both, SealedColumn.HANDBACKS)
+    both.clock.advance(FRESH_SECONDS)
+    await Scheduler(both.store, both.bus, both.clock, 0.5).announce()
+    await both.settled()
+    records = await both.store.audit.query(AuditFilter(service=SERVICE))
+    told = {record.owner: record.outcome for record in records if record.action == "grant.handed_back"}
+    assert told == {OWNER: "seal_broken", BOB: "ok"}
+    assert both.emulator.outcomes["revoked"] == 1
 
 
 async def test_bit_flip_in_a_spooled_answer(vault: Vault):

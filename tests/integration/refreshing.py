@@ -20,6 +20,7 @@ from shared.audit_filter import AuditFilter
 from shared.cache_keys import token_key
 from shared.envelope import open_token, seal_provider_secrets
 from shared.errors import StoreUnavailable
+from shared.keyring import Keyring
 from shared.messages import ExpiryEvent, Reason, encode
 from shared.model import (
     AccessToken,
@@ -92,11 +93,11 @@ class FailingRotations:
 class Vault:
     """What a test drives."""
 
-    def __init__(self, folder: Path, emulator: Emulator) -> None:
+    def __init__(self, folder: Path, emulator: Emulator, keys: Keyring | None = None) -> None:
         self.folder = folder
         self.emulator = emulator
         self.clock = Clock()
-        self.keys = keyring.parse(json.dumps(keyring.generate()))
+        self.keys = keys or keyring.parse(json.dumps(keyring.generate()))
         self.store = SqlStore.open(f"sqlite:///{folder / 'vault.db'}")
         self.rotations = FailingRotations(self.store.rotations)
         self.store.rotations = self.rotations  # type: ignore[assignment]
@@ -171,11 +172,13 @@ class Vault:
         )
         return provider
 
-    async def connect(self, presented: Presented | None = None, *, owner: Owner = OWNER) -> Enrolment:
+    async def connect(
+        self, presented: Presented | None = None, *, owner: Owner = OWNER, service: ServiceName = SERVICE
+    ) -> Enrolment:
         """Present a credential, and what became of it."""
         presented = presented or RefreshToken(value=Secret(self.emulator.issue_refresh_token(owner)))
         enrolment_id = await present(
-            self.store, self.bus, self.keys, self.clock, service=SERVICE, owner=owner, presented=presented
+            self.store, self.bus, self.keys, self.clock, service=service, owner=owner, presented=presented
         )
         enrolment = await outcome(self.store, enrolment_id)
         assert enrolment is not None
@@ -183,10 +186,17 @@ class Vault:
         return enrolment
 
     async def ask(
-        self, generation: int, *, times: int = 1, reason: Reason = Reason.MISS, owner: Owner = OWNER
+        self,
+        generation: int,
+        *,
+        times: int = 1,
+        reason: Reason = Reason.MISS,
+        owner: Owner = OWNER,
+        service: ServiceName = SERVICE,
     ) -> None:
         """Publish expiry events, and return once they are settled or wait in a retry queue."""
-        event = ExpiryEvent(grant_id=(await self.grant(owner)).id, generation=generation, reason=reason)
+        grant = await self.grant(owner, service)
+        event = ExpiryEvent(grant_id=grant.id, generation=generation, reason=reason)
         message = Outgoing(exchange=REFRESH_EXCHANGE, routing_key=URGENT_KEY, body=encode(event))
         await asyncio.gather(*(self.bus.publish(message) for _ in range(times)))
         await self.settled()
@@ -199,8 +209,8 @@ class Vault:
             await asyncio.wait(flying)
             await asyncio.sleep(0)
 
-    async def grant(self, owner: Owner = OWNER) -> Grant:
-        grant = await self.store.grants.find(SERVICE, owner)
+    async def grant(self, owner: Owner = OWNER, service: ServiceName = SERVICE) -> Grant:
+        grant = await self.store.grants.find(service, owner)
         assert grant is not None
         return grant
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -86,6 +87,12 @@ async def _publish_at_last(bus: AmqpBus, message: Outgoing) -> None:
                 return await bus.publish(message)
 
 
+async def _publish_on_and_on(bus: AmqpBus, message: Outgoing) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            await bus.publish(message)
+
+
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_after_a_restart_of_the_broker_all_goes_on(broker: Server, buses, end):
     bus, inbox = buses(rabbitmq.create_vhost(broker.address)), Inbox()
@@ -141,6 +148,30 @@ async def test_a_publish_waits_in_vain_for_so_long_and_no_longer(line: Line, bus
     await _until(lambda: not bus.connected)
     with pytest.raises(BusUnavailable, match="DISPENSER_BROKER_URL"):
         await bus.publish(_due())
+
+
+async def test_a_publish_over_a_line_that_went_silent_waits_for_so_long_and_no_longer(line: Line, buses):
+    bus = await _started(buses(line.url, patience_seconds=0.5))
+    line.answers.clear()
+    with pytest.raises(BusUnavailable, match="not confirmed"):
+        await bus.publish(_due())
+    line.answers.set()
+    await _publish_at_last(bus, _due())
+
+
+async def test_a_broker_that_is_out_of_memory_takes_nothing_until_it_has_room(
+    private_broker: Callable[..., Server], buses
+):
+    broker = private_broker()
+    inbox, bus = Inbox(), await _started(buses(broker.url, patience_seconds=0.5))
+    await bus.consume(DUE_QUEUE, inbox, prefetch=5)
+    broker.control("set_vm_memory_high_watermark", "0")
+    with pytest.raises(BusUnavailable, match="not confirmed"):
+        await _publish_on_and_on(bus, _due(b"before"))  # the alarm is heard a moment after it is given
+    broker.control("set_vm_memory_high_watermark", "0.6")
+    await _publish_at_last(bus, _due(b"after"))
+    while (await inbox.next()).body != b"after":
+        pass
 
 
 async def test_publishes_share_the_line_and_a_cut_fails_those_without_a_confirm(line: Line, vhost, buses):

@@ -9,6 +9,7 @@ import pytest
 from builders import KEYS, OTHER_KEYS, VAULT, a_policy, a_service, a_vault_token
 from integration.desk import PLACE, Desk
 
+from dispenser import refresh_wait
 from dispenser.protocol import ChildCall, Code, RejectedCall, RenewCall, Reply, TokenCall
 from dispenser.revoke import revoke_agent, revoke_grant, revoke_subject
 from dispenser.vault_token import verify
@@ -51,6 +52,21 @@ async def test_two_hundred_askers_cause_one_refresh_and_get_the_same_token(desk:
     desk.refresher = desk.rotate
     replies = await asyncio.gather(*(desk.ask() for _ in range(200)))
     assert {(reply.code, reply.access_token) for reply in replies} == {(Code.OK, "token-2")}
+    assert len(desk.urgent) == 1
+
+
+@pytest.mark.parametrize(("refreshed", "code"), [(True, Code.OK), (False, Code.PROVIDER_DOWN)])
+async def test_ten_thousand_askers_cause_one_refresh_and_all_are_told_what_came_of_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, refreshed: bool, code: Code
+) -> None:
+    """Who was forgotten would wait far beyond any test's patience."""
+    monkeypatch.setattr(refresh_wait, "LONGEST_SECONDS", 1e6)
+    await desk.grant(left=-5)
+    desk.refresher = desk.rotate if refreshed else desk.fail
+    replies = await asyncio.gather(*(desk.ask(seconds=1e6) for _ in range(10_000)))
+    assert {(reply.code, reply.access_token) for reply in replies} == {
+        (code, "token-2" if refreshed else None)
+    }
     assert len(desk.urgent) == 1
 
 

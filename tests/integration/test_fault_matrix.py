@@ -7,17 +7,24 @@ at the provider. The same rows with real processes and real kills are in `accept
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Never
 
 import httpx
 import pytest
-from integration.refreshing import Vault
+from integration.asking import asked
+from integration.refreshing import OWNER, SERVICE, Vault
+from integration.watching import Watching
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
+from dispenser.enrol import outcome, present
+from dispenser.protocol import Code, TokenCall
+from dispenser.revoke import revoke_grant
 from dispenser.testing import Behaviour, Emulator
 from dispenser.testing.faults import (
     DropRefreshToken,
@@ -25,16 +32,34 @@ from dispenser.testing.faults import (
     Hang,
     Html,
     ResetAfterProcessing,
+    ResetBefore,
     Status,
     Truncated,
 )
+from shared.adapters import provider_http
+from shared.audit_filter import AuditFilter
 from shared.envelope import open_credential, open_token
 from shared.errors import BusUnavailable, CacheUnavailable, StoreUnavailable
 from shared.messages import Reason
-from shared.model import Grant, GrantState, Intent, OnReuse, Owner, RefreshToken, Rotation
+from shared.model import (
+    EnrolmentState,
+    Grant,
+    GrantState,
+    Intent,
+    OnReuse,
+    Owner,
+    RefreshToken,
+    Rotation,
+    SealedColumn,
+)
 from shared.ports import Claim, Outgoing
+from shared.secret import Secret
 from shared.topology import EVENTS_EXCHANGE
 from workers.decision import AMBIGUITY_SECONDS, LATE_SECONDS, LEASE_SECONDS
+from workers.providers import FRESH_SECONDS
+from workers.rotation import CIRCUIT_OPEN_SECONDS
+from workers.scheduler import Scheduler
+from workers.takeover import WATCHED_SECONDS
 
 GRACE = Rotation(grace_seconds=600, on_reuse=OnReuse.DENY)
 HOUR = 3600
@@ -58,7 +83,9 @@ async def connected(vault: Vault) -> Vault:
 
 
 async def connect(vault: Vault, rotation: Rotation) -> None:
-    vault.emulator.behaviour = Behaviour(rotates=rotation.rotates, grace_seconds=rotation.grace_seconds)
+    vault.emulator.behaviour = Behaviour(
+        rotates=rotation.rotates, grace_seconds=rotation.grace_seconds, on_reuse=rotation.on_reuse.value
+    )
     await vault.declare(rotation)
     await vault.refresher()
     await vault.connect()
@@ -239,6 +266,11 @@ async def test_torn_spool(vault: Vault, rotation: Rotation):
     assert (await vault.grant()).state is (GrantState.ACTIVE if rotation.grace_seconds else lost)
 
 
+def critical(said: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What an operator is woken for."""
+    return [line["event"] for line in said if line["log_level"] == "critical"]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 async def test_full_or_broken_disk_at_reservation(
     connected: Vault, monkeypatch: pytest.MonkeyPatch, code: int
@@ -249,7 +281,9 @@ async def test_full_or_broken_disk_at_reservation(
     calls, before = connected.emulator.token_calls, await connected.grant()
     with monkeypatch.context() as broken:
         broken.setattr(os, "posix_fallocate", failing)
-        await connected.ask(1)
+        with capture_logs() as said:
+            await connected.ask(1)
+    assert critical(said) == ["Nothing is refreshed without a spool"]
     assert connected.emulator.token_calls == calls
     assert await connected.grant() == before
     assert await connected.store.rotations.open_intents() == []
@@ -267,8 +301,10 @@ async def test_full_or_broken_disk_at_the_answer(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fdatasync", failing)
-    await connected.ask(1)
+    with capture_logs() as said:
+        await connected.ask(1)
     monkeypatch.undo()
+    assert critical(said) == ["A provider's answer is not on disk: it must not be lost now"]
     await one_step(connected)
     assert connected.spooled() == []
 
@@ -317,6 +353,28 @@ async def test_intent_unknown(connected: Vault):
     assert await connected.store.rotations.open_intents() == []
     await connected.ask(1)
     await one_step(connected)
+
+
+async def test_database_failed_over_and_lost_the_last_commits_strict(connected: Vault):
+    """Grant, intents and audit are as before the rotation, and nothing here tells of the refresh token that
+    is alive: that is found out by the next refresh, and told."""
+    before = [(path, path.read_bytes()) for path in connected.database_files()]
+    await connected.ask(1)
+    assert (await connected.grant()).generation == 2
+    await connected.close()
+    for path, content in before:
+        path.write_bytes(content)
+    failed_over = Vault(connected.folder, connected.emulator, connected.keys)
+    failed_over.cache = connected.cache
+    await failed_over.open()
+    await failed_over.refresher()
+    await failed_over.ask(1)
+    grant = await failed_over.grant()
+    assert (grant.state, grant.generation) == (GrantState.REAUTH_REQUIRED, 1)
+    assert failed_over.events == ["credential.reauth_required"]
+    assert (await failed_over.actions())[-1] == "grant.refresh_failed"
+    assert connected.emulator.reuses == 1
+    await failed_over.close()
 
 
 # -------------------------------------------------------------------------------------- two refreshers
@@ -383,17 +441,59 @@ async def test_stopped_after_the_request(connected: Vault):
     await one_step(connected)
 
 
+async def test_stopped_after_the_request_until_the_other_was_refused(vault: Vault):
+    """Its answer has the one refresh token that is alive: the owner who was asked to connect need not."""
+    await connect(vault, Rotation(on_reuse=OnReuse.DENY))
+    hang, sends = Hang(processed=True), vault.emulator.refreshes
+    vault.emulator.faults.next(hang)
+    asking = asyncio.create_task(vault.ask(1))
+    await hang.reached()
+    assert await Watching(vault).watch(WATCHED_SECONDS) == 1
+    unknown = await vault.grant()
+    assert (unknown.state, unknown.last_error) == (GrantState.UNKNOWN, "holder_gone")
+    assert unknown.refresh_at is not None
+    vault.clock.advance((unknown.refresh_at - vault.clock()).total_seconds() + 0.1)
+    await (await vault.refresher("refresher-2", spool="spool-2"))._rotation.run(unknown.id, 1)
+    assert (await vault.grant()).state is GrantState.REAUTH_REQUIRED
+    assert vault.events == ["credential.refresh_failed", "credential.reauth_required"]
+    hang.release()
+    await asking
+    grant = await vault.grant()
+    assert (grant.state, grant.generation) == (GrantState.ACTIVE, 2)
+    assert vault.events[-1] == "credential.recovered"
+    assert (vault.emulator.refreshes, vault.emulator.reuses) == (sends + 2, 1)
+    await vault.ask(2)
+    assert (await vault.grant()).generation == 3
+
+
 # -------------------------------------------------------------------------------------------- provider
 
 
-async def test_provider_slow(connected: Vault):
-    hang = Hang(processed=True)
-    connected.emulator.faults.next(hang)
-    asking = asyncio.create_task(connected.ask(1))
-    await hang.reached()
-    connected.clock.advance(59)
-    hang.release()
-    await asking
+def slow(vault: Vault, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The next answer comes after so long, by the clock and by the count of whoever waits for it."""
+    hang, passed = Hang(processed=True), 0.0
+    vault.emulator.faults.next(hang)
+
+    async def wait(tasks: Any, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        nonlocal passed
+        await hang.reached()
+        passed += timeout or 0.0
+        if passed < seconds:
+            return set(), tasks
+        vault.clock.advance(seconds)
+        hang.release()
+        return await asyncio.wait(tasks)
+
+    monkeypatch.setattr(provider_http, "asyncio", SimpleNamespace(**{**vars(asyncio), "wait": wait}))
+
+
+async def test_provider_slow(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """The one request is waited for."""
+    calls = connected.emulator.token_calls
+    with monkeypatch.context() as slowly:
+        slow(connected, slowly, 59)
+        await connected.ask(1)
+    assert connected.emulator.token_calls == calls + 1
     await one_step(connected)
 
 
@@ -417,7 +517,7 @@ async def test_provider_answers_nothing_and_has_rotated_strict(connected: Vault,
     assert connected.events == ["credential.refresh_failed", "credential.reauth_required"]
 
 
-@pytest.mark.parametrize("fault", [Html(), Html(502), Status(500), Status(503)])
+@pytest.mark.parametrize("fault", [Html(), Html(502), Status(500), Status(503), ResetBefore()])
 async def test_provider_answers_nothing_and_has_not_rotated_strict(connected: Vault, fault: Fault):
     connected.emulator.faults.next(fault)
     await connected.ask(1)
@@ -436,6 +536,14 @@ async def test_provider_sends_the_same_refresh_token(vault: Vault):
     await connect(vault, Rotation(rotates=False))
     await vault.ask(1)
     await one_step(vault)
+
+
+async def test_provider_sends_the_same_refresh_token_strict(connected: Vault):
+    """Against its declaration: what it sends is kept, and goes on working."""
+    connected.emulator.behaviour = Behaviour(rotates=False)
+    before = await connected.grant()
+    await connected.ask(1)
+    assert (await one_step(connected)).credential_fingerprint == before.credential_fingerprint
 
 
 # --------------------------------------------------------------------------------- process, queue, cache
@@ -464,8 +572,8 @@ async def test_duplicate_and_out_of_order_events(connected: Vault):
     assert connected.emulator.token_calls == calls + 1
 
 
-async def test_ten_thousand_agents_and_one_token(connected: Vault):
-    """A tenth of them in events, for dispensers join the rest: one request."""
+async def test_a_thousand_events_and_one_token(connected: Vault):
+    """More than dispensers make of ten thousand agents, for they join them: one request."""
     calls = connected.emulator.token_calls
     await connected.ask(1, times=1000)
     assert connected.emulator.token_calls == calls + 1
@@ -485,6 +593,25 @@ async def test_cache_down(connected: Vault, monkeypatch: pytest.MonkeyPatch):
     assert grant.sealed_token is not None
     assert open_token(connected.keys, grant.service, grant.owner, grant.sealed_token).generation == 2
     assert connected.spooled() == []
+
+
+async def test_cache_full(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """It keeps the old token, and once that has ended the new one comes from the database."""
+    calls = connected.emulator.token_calls
+    connected.clock.advance(0.7 * HOUR)
+
+    async def full(*_: object) -> Never:
+        raise CacheUnavailable("Made to fail.")
+
+    with monkeypatch.context() as filled:
+        filled.setattr(connected.cache, "put_if_newer", full)
+        await connected.ask(1)
+        assert connected.events == ["credential.refreshed"]
+        assert (await connected.token()).generation == 1
+        connected.clock.advance(0.7 * HOUR)
+        reply = await asked(connected, TokenCall(service=SERVICE))
+    assert (reply.code, reply.generation) == (Code.OK, 2)
+    assert connected.emulator.token_calls == calls + 1
 
 
 async def test_cache_emptied(connected: Vault):
@@ -545,25 +672,98 @@ async def test_clock_jumps_during_the_exchange(connected: Vault, hours: int):
     assert (grant.token_expires_at - asked_at).total_seconds() == pytest.approx(HOUR, abs=5)
 
 
-async def test_bit_flip_in_a_credential(connected: Vault):
-    """It does not open, its owner is asked, and nobody else is touched."""
+async def flip(vault: Vault, column: SealedColumn) -> None:
+    """A bit of the oldest value."""
+    table, name = column.split(".")
+    oldest = f"FROM {table} WHERE {name} IS NOT NULL ORDER BY rowid LIMIT 1"
+    async with vault.store._database.writing() as connection:
+        row, sealed = (await connection.execute(text(f"SELECT rowid, {name} {oldest}"))).one()
+        flipped = {"row": row, "flipped": sealed[:-1] + bytes([sealed[-1] ^ 1])}
+        await connection.execute(text(f"UPDATE {table} SET {name} = :flipped WHERE rowid = :row"), flipped)
+
+
+@pytest.fixture
+async def both(connected: Vault) -> Vault:
+    """Two owners' grants, and what is told of their provider is heard too."""
     await connected.connect(owner=BOB)
-    grant = await connected.grant()
-    assert grant.sealed_credential is not None
-    flipped = bytearray(grant.sealed_credential)
-    flipped[-1] ^= 1
-    async with connected.store._database.writing() as connection:
-        await connection.execute(
-            text("UPDATE grants SET sealed_credential = :flipped WHERE id = :id"),
-            {"flipped": bytes(flipped), "id": grant.id},
-        )
-    calls = connected.emulator.token_calls
-    await connected.ask(1)
-    await connected.ask(1, owner=BOB)
-    grant = await connected.grant()
+    connected.bus.subscribe("provider.*", connected._hear)
+    connected.events.clear()
+    return connected
+
+
+async def test_bit_flip_in_a_credential(both: Vault):
+    """It does not open, its owner is asked, and nobody else is touched."""
+    await flip(both, SealedColumn.CREDENTIALS)
+    calls = both.emulator.token_calls
+    await both.ask(1)
+    await both.ask(1, owner=BOB)
+    grant = await both.grant()
     assert (grant.state, grant.last_error) == (GrantState.REAUTH_REQUIRED, "seal_broken")
-    assert (await connected.grant(BOB)).generation == 2
-    assert connected.emulator.token_calls == calls + 1
+    assert (await both.grant(BOB)).generation == 2
+    assert both.emulator.token_calls == calls + 1
+
+
+async def test_bit_flip_in_a_providers_secrets(both: Vault):
+    """No grant is to blame: people are told, and all go on once it is declared anew."""
+    before = [await both.grant(), await both.grant(BOB)]
+    calls = both.emulator.token_calls
+    await flip(both, SealedColumn.PROVIDER_SECRETS)
+    for owner in (OWNER, BOB):
+        await both.ask(1, owner=owner)
+    assert [await both.grant(), await both.grant(BOB)] == before
+    assert (both.events, both.emulator.token_calls) == (["provider.incident"], calls)
+    await both.declare(Rotation())
+    both.clock.advance(CIRCUIT_OPEN_SECONDS)
+    for owner in (OWNER, BOB):
+        await both.ask(1, owner=owner)
+    assert [(await both.grant(owner)).generation for owner in (OWNER, BOB)] == [2, 2]
+
+
+async def test_bit_flip_in_a_stored_token(both: Vault):
+    """With the cache empty too there is none, and that costs a refresh and no more."""
+    await flip(both, SealedColumn.TOKENS)
+    both.cache.flush()
+    calls = both.emulator.token_calls
+    reply = await asked(both, TokenCall(service=SERVICE))
+    assert (reply.code, reply.generation) == (Code.OK, 2)
+    assert (await both.grant(BOB)).generation == 1
+    assert both.emulator.token_calls == calls + 1
+
+
+async def test_bit_flip_in_an_enrolment(vault: Vault):
+    """It fails by itself, and what was presented beside it is redeemed."""
+    await vault.declare()
+    ids = []
+    for owner in (OWNER, BOB):
+        presented = RefreshToken(value=Secret(vault.emulator.issue_refresh_token(owner)))
+        ids.append(
+            await present(
+                vault.store, vault.bus, vault.keys, vault.clock,
+                service=SERVICE, owner=owner, presented=presented,
+            )
+        )  # fmt: skip
+    await flip(vault, SealedColumn.ENROLMENTS)
+    await vault.refresher()
+    ended = [await outcome(vault.store, enrolment_id) for enrolment_id in ids]
+    assert [(one.state, one.error) for one in ended if one] == [
+        (EnrolmentState.FAILED, "seal_broken"),
+        (EnrolmentState.DONE, None),
+    ]
+
+
+async def test_bit_flip_in_a_handback(both: Vault):
+    """The provider cannot be told, which the audit says; of the other it is."""
+    await both.declare(Rotation(), revocation_url=both.emulator.revocation_url)
+    for owner in (OWNER, BOB):
+        await revoke_grant(both.store, both.cache, await both.grant(owner), both.clock())
+    await flip(both, SealedColumn.HANDBACKS)
+    both.clock.advance(FRESH_SECONDS)
+    await Scheduler(both.store, both.bus, both.clock, 0.5).announce()
+    await both.settled()
+    records = await both.store.audit.query(AuditFilter(service=SERVICE))
+    told = {record.owner: record.outcome for record in records if record.action == "grant.handed_back"}
+    assert told == {OWNER: "seal_broken", BOB: "ok"}
+    assert both.emulator.outcomes["revoked"] == 1
 
 
 async def test_bit_flip_in_a_spooled_answer(vault: Vault):

@@ -6,26 +6,20 @@ from pathlib import Path
 
 import pytest
 import structlog
-from builders import VAULT, a_policy, an_agent, an_identity
-from integration.desk import Journal
+from integration.asking import asked
 from integration.refreshing import OWNER, PROVIDER, SERVICE, Vault
 
-from dispenser.catalogue_view import CatalogueView
-from dispenser.dispense import Dispenser
-from dispenser.protocol import Code, RejectedCall, Reply, TokenCall
-from dispenser.revocation_view import RevocationView
+from dispenser.protocol import Code, RejectedCall, TokenCall
 from dispenser.testing import Emulator
 from dispenser.testing.faults import InvalidClient, RateLimited
 from shared.errors import BusUnavailable
 from shared.model import Grant, GrantState, Owner, ProviderSecrets
-from shared.ports import Declared, Outgoing
+from shared.ports import Outgoing
 from shared.secret import Secret
 from shared.topology import EVENTS_EXCHANGE
 from workers.janitor import OUTBOX_AGE_SECONDS, Janitor
 
 BOB = Owner("bob")
-#: The least that an agent waits for a refresh that does not come.
-PATIENT_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -47,30 +41,6 @@ async def connected(vault: Vault) -> Vault:
     vault.bus.subscribe("provider.*", vault._hear)
     vault.events.clear()
     return vault
-
-
-async def asked(vault: Vault, call: TokenCall | RejectedCall) -> Reply:
-    """An agent's request to a dispenser of this vault, and its reply."""
-    agents = Declared(agents=[an_agent()], policies=[a_policy()])
-    await vault.store.catalogue.apply(agents, vault.clock())
-    catalogue = CatalogueView(vault.store.catalogue)
-    await catalogue.look()
-    dispenser = Dispenser(
-        store=vault.store,
-        cache=vault.cache,
-        bus=vault.bus,
-        keys=vault.keys,
-        catalogue=catalogue,
-        revocations=RevocationView(vault.store.revocations, vault.clock),
-        journal=Journal(),
-        clock=vault.clock,
-        vault=VAULT,
-        connect_url=lambda service, owner: f"https://vault.example/{service}/{owner}",
-        new_id=lambda: "new",
-    )
-    identity = an_identity(owner=OWNER, issued_at=vault.clock())
-    asking = dispenser.answer(identity, call, request_id="1", door="test", deadline_seconds=PATIENT_SECONDS)
-    return await asyncio.wait_for(asking, PATIENT_SECONDS / 2)
 
 
 async def both(vault: Vault) -> list[Grant]:

@@ -1,6 +1,7 @@
 """The cache on a Redis that is restarted, stopped, frozen, and counted at."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from integration.silence import silent
@@ -44,6 +45,21 @@ async def test_a_restart_empties_it_and_no_more(redis_server: Server):
     assert await cache.get_many(["a"]) == [None]
     assert await cache.put_if_newer("a", 1, b"after", 60)
     assert await cache.get_many(["a"]) == [b"after"]
+    await cache.close()
+
+
+async def test_a_full_server_takes_nothing_and_still_tells_what_it_has(private_redis: Callable[..., Server]):
+    server = private_redis()
+    cache = RedisCache.open(server.url)
+    await cache.put_if_newer("a", 1, b"old", 60)
+    async with Redis.from_url(server.url) as redis:
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.config_set("maxmemory", 1)
+        with pytest.raises(CacheUnavailable, match="OutOfMemory"):
+            await cache.put_if_newer("a", 2, b"new", 60)
+        assert await cache.get_many(["a"]) == [b"old"]
+        await redis.config_set("maxmemory", 0)
+    assert await cache.put_if_newer("a", 2, b"new", 60)
     await cache.close()
 
 

@@ -4,19 +4,27 @@ The numbers in the names are those of the list of pains that the project collect
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from integration.refreshing import OWNER, Vault
+from integration.asking import asked
+from integration.refreshing import OWNER, SERVICE, Vault
+from structlog.testing import capture_logs
 
 from dispenser.decision import Hand, Refresh, Refuse, Want, decide
+from dispenser.declared import parse
+from dispenser.protocol import Code, RejectedCall
+from dispenser.revoke import revoke_grant
 from dispenser.testing import Behaviour, Emulator
 from dispenser.testing.codes import challenge_of
 from dispenser.testing.faults import (
+    Canned,
     DropRefreshToken,
     Empty,
     ErrorAnswer,
@@ -26,12 +34,13 @@ from dispenser.testing.faults import (
     Html,
     InvalidClient,
     RateLimited,
+    Reply,
     ResetAfterProcessing,
     ResetBefore,
     Status,
     Truncated,
 )
-from shared.envelope import open_credential
+from shared.envelope import open_credential, seal_provider_secrets
 from shared.messages import ExpiryEvent, Reason, encode
 from shared.model import (
     AnswerPath,
@@ -47,15 +56,19 @@ from shared.model import (
     RefreshToken,
     RefusalKind,
     Rotation,
+    ServiceName,
 )
-from shared.ports import Delivery
+from shared.ports import Declared, Delivery
 from shared.secret import Secret
 from shared.topology import URGENT_KEY
+from workers.decision import FAILURES_UNTIL_FAILING
 from workers.scheduler import Scheduler
 
 GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
 STEADY = Rotation(rotates=False, on_reuse=OnReuse.DENY)
 DAY = 86_400
+SLACK = Path(__file__).parents[2] / "examples/providers/slack.yaml"
+BOT, USER = ServiceName("slack-post"), ServiceName("slack-search")
 CALLBACK = "http://127.0.0.1:8765/callback"
 VERIFIER = "a-verifier-of-the-length-that-rfc-7636-asks-for"
 
@@ -317,6 +330,37 @@ async def test_pain_12_a_users_tokens_are_nested_on_the_exchange_and_not_on_the_
     assert (await vault.token()).token_type == "Bearer"
 
 
+async def test_pain_12_a_bots_tokens_and_a_users_are_refreshed_as_one(vault: Vault):
+    """By Slack's profile they are two services of one app: the end of one pair leaves the other alone."""
+    await declare_slack(vault)
+    for service, member in ((BOT, ""), (USER, "authed_user")):
+        vault.emulator.behaviour = Behaviour(exchange_member=member, scope_separator=",")
+        enrolment = await vault.connect(await consented(vault), service=service)
+        assert enrolment.state is EnrolmentState.DONE
+    await vault.ask(1, service=BOT)
+    assert [(await vault.grant(service=service)).generation for service in (BOT, USER)] == [2, 1]
+    await vault.ask(1, service=USER)
+    user = await vault.grant(service=USER)
+    kept = open_credential(vault.keys, user)
+    assert isinstance(kept, RefreshToken)
+    vault.emulator.revoke_family(kept.value.reveal())
+    await vault.ask(2, service=USER)
+    await vault.ask(2, service=BOT)
+    bot, user = [await vault.grant(service=service) for service in (BOT, USER)]
+    assert (bot.state, bot.generation) == (GrantState.ACTIVE, 3)
+    assert (user.state, user.generation) == (GrantState.REAUTH_REQUIRED, 2)
+
+
+async def declare_slack(vault: Vault) -> None:
+    """As the example has it, at the emulator's address."""
+    profile = parse({SLACK.name: SLACK.read_text()})
+    here = {"client_id": vault.emulator.client_id, "token_url": vault.emulator.token_url}
+    providers = [replace(provider, **here, insecure_local=True) for provider in profile.providers]
+    secrets = ProviderSecrets(client_secrets=(Secret(vault.emulator.client_secret),))
+    sealed = [(provider, seal_provider_secrets(vault.keys, provider, secrets)) for provider in providers]
+    await vault.store.catalogue.apply(Declared(providers=sealed, services=profile.services), vault.clock())
+
+
 async def test_pain_13_a_provider_refuses_scope_in_a_refresh(vault: Vault):
     vault.emulator.behaviour = Behaviour(refuse_scope_on_refresh=True)
     await vault.declare(scopes=["tasks:write"])
@@ -327,13 +371,17 @@ async def test_pain_13_a_provider_refuses_scope_in_a_refresh(vault: Vault):
 
 @pytest.mark.parametrize("method", [ClientAuth.BASIC, ClientAuth.BODY])
 async def test_pain_14_a_secret_with_a_colon_or_a_percent_sign_is_misread(tmp_path: Path, method: ClientAuth):
+    """Where a token is given back too."""
     behaviour = Behaviour(client_auth=method.value)
     with Emulator(behaviour, client_id="an:odd%20id", client_secret="s:e%c+r é&t=") as emulator:
         vault = Vault(tmp_path, emulator)
         await vault.open()
         await vault.refresher()
-        await vault.declare(client_auth=method)
+        await vault.declare(client_auth=method, revocation_url=emulator.revocation_url)
         assert (await vault.connect()).state is EnrolmentState.DONE
+        await revoke_grant(vault.store, vault.cache, await vault.grant(), vault.clock())
+        await announced(vault)
+        assert emulator.outcomes["revoked"] == 1
         await vault.close()
 
 
@@ -422,6 +470,18 @@ async def test_pain_18_a_fetched_token_expires_in_use(vault: Vault):
     assert isinstance(decide(await vault.grant(), await vault.token(), want, vault.clock()), Hand)
 
 
+async def test_pain_19_an_agent_reports_a_rejected_token_on_and_on(connected: Vault):
+    """It is told what nobody but the owner can do, and where; the provider hears of it once."""
+    connected.emulator.revoke_all()
+    report = RejectedCall(service=SERVICE, generation=1)
+    replies = [await asked(connected, report)]
+    calls = connected.emulator.token_calls
+    replies += [await asked(connected, report) for _ in range(5)]
+    assert {reply.code for reply in replies} == {Code.REAUTH_REQUIRED}
+    assert {reply.connect_url for reply in replies} == {"https://vault.example/time-tracker/ann"}
+    assert connected.emulator.token_calls == calls
+
+
 async def test_pain_20_asking_for_a_refresh_breaks_a_connection_that_works(connected: Vault):
     for generation in (1, 1, 0, 2, 2):
         await connected.ask(generation, reason=Reason.REJECTED)
@@ -445,6 +505,44 @@ async def test_pain_21_nobody_is_told_that_it_recovered(connected: Vault):
     connected.events.clear()
     await connected.ask(2)
     assert connected.events == ["credential.refreshed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quoting(Canned):
+    """A refusal that quotes what it was sent."""
+
+    body: str = ""
+
+    def reply(self) -> Reply:
+        content_type = "application/json" if self.body.startswith("{") else "text/html"
+        return Reply(status=400, body=self.body, content_type=content_type)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"error": "invalid_grant", "error_description": "The refresh token TOKEN is unknown"}',
+        '{"error": "TOKEN", "error_description": "TOKEN"}',
+        "<html>No such token: TOKEN</html>",
+    ],
+)
+async def test_pain_23_a_refusal_that_quotes_the_refresh_token_is_written_down(
+    connected: Vault, caplog: pytest.LogCaptureFixture, body: str
+):
+    kept, told = await credential(connected), []
+    assert isinstance(kept, RefreshToken)
+    connected.bus.subscribe("credential.*", lambda delivery: told.append(delivery.body))
+    connected.emulator.faults.always(Quoting(body.replace("TOKEN", kept.value.reveal())))
+    caplog.set_level(logging.DEBUG)
+    with capture_logs() as said:
+        for _ in range(FAILURES_UNTIL_FAILING):
+            await connected.ask(1)
+            connected.clock.advance(400)
+    error, records = (await connected.grant()).last_error, await connected.store.audit.query()
+    assert "grant.refresh_failed" in await connected.actions()
+    assert error
+    assert told
+    assert kept.value.reveal() not in f"{said} {caplog.text} {error} {records} {told}"
 
 
 async def test_pain_26_fewer_scopes_are_granted_and_nobody_notices(vault: Vault):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from integration.refreshing import Vault
+from integration.watching import Watching
 
 from dispenser.testing import Behaviour, Emulator
 from dispenser.testing.faults import Hang
@@ -14,13 +15,11 @@ from shared.errors import BusUnavailable
 from shared.model import Grant, GrantState, Revocation, RevocationKind, Rotation
 from shared.ports import Claim, Delivery, Outgoing, Settlement
 from shared.topology import DEAD_QUEUE, DELIVERY_LIMIT, DUE_QUEUE, REFRESH_EXCHANGE, URGENT_KEY
-from workers.announcements import Announcements
-from workers.audit_trail import AuditTrail
 from workers.decision import LEASE_SECONDS
 from workers.janitor import OUTBOX_AGE_SECONDS, TAKEOVER_SECONDS, Janitor
 from workers.revocations import Revocations
 from workers.scheduler import ANNOUNCED_SECONDS, Scheduler
-from workers.takeover import WATCHED_SECONDS, Takeover
+from workers.takeover import WATCHED_SECONDS
 
 HOUR = 3600
 
@@ -36,29 +35,6 @@ async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
 
 def scheduler(vault: Vault) -> Scheduler:
     return Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=0.5)
-
-
-class Watching:
-    """A takeover, and the time that passes between its looks."""
-
-    def __init__(self, vault: Vault) -> None:
-        self._seconds = 0.0
-        audit = AuditTrail(vault.store.audit, vault.clock, "janitor")
-        announcements = Announcements(vault.store.outbox, vault.bus)
-        self.takeover = Takeover(
-            vault.store, announcements, audit, vault.clock, elapsed=lambda: self._seconds, cache=vault.cache
-        )
-
-    async def look(self, *, after_seconds: float) -> int:
-        self._seconds += after_seconds
-        return await self.takeover.run()
-
-    async def watch(self, seconds: float) -> int:
-        """Look for so long, as often as a janitor does, and return how many were taken over."""
-        ended = await self.look(after_seconds=0.0)
-        for _ in range(int(seconds / TAKEOVER_SECONDS)):
-            ended += await self.look(after_seconds=TAKEOVER_SECONDS)
-        return ended
 
 
 async def abandoned(vault: Vault, rotation: Rotation) -> None:

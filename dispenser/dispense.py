@@ -18,7 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -45,8 +45,6 @@ from shared.model import AccessToken, AuditRecord, Owner, ServiceName
 from shared.ports import AuditJournal, Bus, Cache, Clock, Store
 
 UNPROVEN = "The vault token is bound to its agent's key, and this request does not prove to hold it."
-#: Of one message, so many calls are answered at once: while their agent reads these, the next are at work.
-ANSWERED_TOGETHER: Final = 32
 log = structlog.get_logger()
 
 
@@ -200,8 +198,8 @@ class Dispenser:
         look = await self._look(asking, calls, now)
         tasks = {asyncio.create_task(begin()): index for index, begin in look.later}
         try:
-            for start in range(0, len(look.ready), ANSWERED_TOGETHER):
-                yield await self._audited(look.ready[start : start + ANSWERED_TOGETHER])
+            if look.ready:
+                yield await self._audited(look.ready)
             async for finished in _as_they_finish(tasks):
                 yield [(tasks[task], task.result()) for task in finished]
         finally:
@@ -213,23 +211,26 @@ class Dispenser:
         asked = self._asked(asking, calls, now)
         sender, tokens = await self._cached(asking.identity, asked.values())
         now, look = self._clock(), _Look()
-        found = {call: at_once.reply(one, sender, tokens.get(one.place), now) for call, one in asked.items()}
-        said = {call: _Said(asked[call], reply) for call, reply in found.items() if reply is not None}
+        found = {
+            which: at_once.reply(one, sender, tokens.get(one.place), now) for which, one in asked.items()
+        }
+        said = {which: _Said(asked[which], reply) for which, reply in found.items() if reply is not None}
         for index, call in enumerate(calls):
-            if call in said:
-                look.ready.append((index, said[call]))
-            elif call in asked:
-                look.later.append((index, partial(self._looked_up_again, asked[call], tokens)))
+            which = id(call)
+            if which in said:
+                look.ready.append((index, said[which]))
+            elif which in asked:
+                look.later.append((index, partial(self._looked_up_again, asked[which], tokens)))
             else:
                 look.later.append((index, partial(self._minted, asking, call)))
         return look
 
-    def _asked(self, asking: Asking, calls: Iterable[Call], now: datetime) -> Mapping[Call, Question]:
-        """Each call for a service, put in the catalogue's terms; several that are the same, once."""
+    def _asked(self, asking: Asking, calls: Iterable[Call], now: datetime) -> Mapping[int, Question]:
+        """Each call for a service put in the catalogue's terms, by its id; one that comes again, once."""
         catalogue, policies = self._catalogue.current, self._catalogue.policies
         return {
-            call: question.put(catalogue, policies, asking, call, now)
-            for call in dict.fromkeys(calls)
+            which: question.put(catalogue, policies, asking, call, now)
+            for which, call in {id(call): call for call in calls}.items()
             if isinstance(call, TokenCall | RejectedCall)
         }
 

@@ -1,6 +1,7 @@
 """The AMQP door: translates deliveries to calls and replies to messages. Decides nothing of its own."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -163,10 +164,10 @@ class AmqpDoor:
         try:
             async with aclosing(found):
                 async for answers in found:
-                    for index, reply in answers:
+                    for index, _ in answers:
                         del pending[index]
-                        self._metrics.replied(DOOR, reply.code, _now() - begun)
                     self._dispenser.ended(session.identity, len(answers))
+                    self._count(answers, _now() - begun)
                     await self._answered(delivery, session, answers)
         except Exception as error:
             # A request that meets a defect must not come back from the queue to meet it again, for ever.
@@ -176,6 +177,12 @@ class AmqpDoor:
         finally:
             if pending:
                 self._dispenser.ended(session.identity, len(pending))
+
+    def _count(self, answers: Sequence[tuple[int, Reply]], seconds: float) -> None:
+        """One reply may be for many calls."""
+        replies = {id(reply): reply for _, reply in answers}
+        for which, calls in Counter(id(reply) for _, reply in answers).items():
+            self._metrics.replied(DOOR, replies[which].code, seconds, calls)
 
     async def _answered(
         self, delivery: Delivery, session: Session, answers: Sequence[tuple[int, Reply]]

@@ -34,11 +34,11 @@ class Metrics(Collector):
         """A request was not answered at all."""
         self._dropped[door, why] += 1
 
-    def replied(self, door: str, code: str, seconds: float) -> None:
-        """One call was answered."""
-        self._replies[door, code] += 1
-        self._buckets[door][bisect_left(BUCKETS, seconds)] += 1
-        self._seconds[door] += seconds
+    def replied(self, door: str, code: str, seconds: float, calls: int = 1) -> None:
+        """Calls were answered, after so many seconds each."""
+        self._replies[door, code] += calls
+        self._buckets[door][bisect_left(BUCKETS, seconds)] += calls
+        self._seconds[door] += calls * seconds
 
     def collect(self) -> Iterable[Metric]:
         """For the registry."""

@@ -5,9 +5,9 @@ pairs of a call's index and its reply, so that a call which has to wait holds up
 in an agent's session (`dispenser.sealed_frame`), and never otherwise.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgpack
 
@@ -44,6 +44,8 @@ __all__ = [
     "join_calls",
     "service_of",
 ]
+T = TypeVar("T")
+
 VERSION: Final = 1
 #: Where requests go.
 RPC_EXCHANGE: Final = "vault.rpc"
@@ -103,14 +105,20 @@ def decode_request(body: bytes) -> Request:
     return Request(
         sent_at=frame.field(fields, "sent_at", frame.instant),
         deadline_seconds=frame.field(fields, "deadline", frame.seconds),
-        calls=tuple([read_call(call) for call in calls]),
+        calls=tuple(_read_each(read_call, calls)),
     )
 
 
 def encode_replies(replies: Iterable[tuple[int, Reply]]) -> bytes:
     """A message's replies, each with its call's index. Raises: MalformedFrame when they are too large."""
-    pairs = [(index, form.written(reply)) for index, reply in replies]
-    body = bytes(msgpack.packb({"v": VERSION, "replies": pairs}))
+    packed: dict[int, bytes] = {}
+    pairs: list[bytes] = []
+    for index, reply in replies:
+        # One reply may be for many calls: it is packed once.
+        if id(reply) not in packed:
+            packed[id(reply)] = bytes(msgpack.packb(form.written(reply)))
+        pairs += (_PAIR, index.to_bytes(1, "big"), packed[id(reply)])
+    body = _REPLIES + bytes(msgpack.Packer().pack_array_header(len(pairs) // 3)) + b"".join(pairs)
     if len(body) > MAX_REPLY_BYTES:
         raise MalformedFrame(f"A message of replies is at most {MAX_REPLY_BYTES} bytes long.")
     return body
@@ -121,7 +129,9 @@ def decode_replies(body: bytes) -> list[tuple[int, Reply]]:
     fields = _versioned(body, MAX_REPLY_BYTES)
     for name in fields.keys() - _REPLIES_FIELDS:
         frame.plain([(name, fields[name])])
-    return [_read_pair(pair) for pair in frame.field(fields, "replies", frame.items)]
+    pairs = [_read_pair(pair) for pair in frame.field(fields, "replies", frame.items)]
+    replies = _read_each(read_reply, [reply for _, reply in pairs])
+    return [(index, reply) for (index, _), reply in zip(pairs, replies, strict=True)]
 
 
 def _versioned(body: bytes, max_bytes: int) -> frame.Fields:
@@ -145,15 +155,28 @@ def _within_limit(calls: Sequence[object]) -> None:
         raise MalformedFrame(f"A request holds 1 to {MAX_CALLS} calls.")
 
 
-def _read_pair(pair: object) -> tuple[int, Reply]:
+def _read_each(read: Callable[[object], T], unpacked: Iterable[object]) -> list[T]:
+    """What is as the one before it is the same noun, and read once."""
+    nouns: list[T] = []
+    last: object = None
+    for each in unpacked:
+        nouns.append(nouns[-1] if nouns and each == last else read(each))
+        last = each
+    return nouns
+
+
+def _read_pair(pair: object) -> tuple[int, object]:
     if not isinstance(pair, tuple) or len(pair) != 2:  # noqa: PLR2004 - a pair
         raise MalformedFrame("A reply is a pair of a call's index and a map.")
     index, reply = pair
     if frame.integer(index, "index") >= MAX_CALLS:
         raise MalformedFrame("A reply's index is that of a call.")
-    return index, read_reply(reply)
+    return index, reply
 
 
 MAX_CALL_BYTES: Final = MAX_BODY_BYTES - len(_begun(0.0, 0.0, 1))
+#: Replies up to their number, and a pair up to its first half: an index, which msgpack packs into one byte.
+_REPLIES: Final = bytes(msgpack.packb({"v": VERSION, "replies": ()})[:-1])
+_PAIR: Final = bytes(msgpack.Packer().pack_array_header(2))
 _REQUEST_FIELDS: Final = frozenset({"v", "sent_at", "deadline", "calls"})
 _REPLIES_FIELDS: Final = frozenset({"v", "replies"})

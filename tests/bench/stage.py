@@ -36,6 +36,10 @@ SCHEDULER: Arguments = ("work", "scheduler")
 JANITOR: Arguments = ("work", "janitor")
 
 
+#: Of the one agent that asks here for all: what hundreds may ask together.
+MOST_PER_SECOND = 1_000_000
+
+
 class Vault(Installation):
     """Its commands set the stage up, and so need not start as the programs that its processes are."""
 
@@ -141,6 +145,7 @@ def _set_up(pool: Pool, database: DatabaseKind, seconds: float, scale: float) ->
         broker, cache, opened = _vhost(pool), _cache(pool), _database(pool, database, home)
         admit(pool.shared("rabbitmq"), broker=broker, cache=cache, database=opened)
         vault = Vault(home, broker=broker, cache=cache, database=opened)
+        vault.environment["DISPENSER_MAX_REQUESTS_PER_SECOND"] = str(MOST_PER_SECOND)
         closing.callback(vault.close)
         vault.done("init")
         stage = Stage(

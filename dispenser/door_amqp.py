@@ -1,7 +1,6 @@
 """The AMQP door: translates deliveries to calls and replies to messages. Decides nothing of its own."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -62,18 +61,23 @@ class AmqpDoor:
         metrics: Metrics,
         clock: Clock,
         vhost: str,
+        queue: str = topology.RPC_QUEUE,
     ) -> None:
-        """`vhost`: the virtual host that the bus is in."""
+        """`vhost`: the virtual host that the bus is in. `queue`: the one that its requests are taken from.
+
+        Whichever it is, agents seal them for `vault.rpc.token`, behind which they know of no shards.
+        """
         self._bus = bus
         self._dispenser = dispenser
         self._sessions = sessions
         self._metrics = metrics
         self._clock = clock
         self._vhost = vhost
+        self._queue = queue
 
     async def open(self) -> None:
         """Take requests from now on, on this and every later connection."""
-        await self._bus.consume(topology.RPC_QUEUE, self.handle, prefetch=PREFETCH)
+        await self._bus.consume(self._queue, self.handle, prefetch=PREFETCH)
 
     async def handle(self, delivery: Delivery) -> Settlement:
         """Answer one message. It is always done with: a request that failed is asked again by its agent."""
@@ -180,9 +184,11 @@ class AmqpDoor:
 
     def _count(self, answers: Sequence[tuple[int, Reply]], seconds: float) -> None:
         """One reply may be for many calls."""
-        replies = {id(reply): reply for _, reply in answers}
-        for which, calls in Counter(id(reply) for _, reply in answers).items():
-            self._metrics.replied(DOOR, replies[which].code, seconds, calls)
+        calls: dict[int, int] = {}
+        for _, reply in answers:
+            calls[id(reply)] = calls.get(id(reply), 0) + 1
+        for which, reply in {id(reply): reply for _, reply in answers}.items():
+            self._metrics.replied(DOOR, reply.code, seconds, calls[which])
 
     async def _answered(
         self, delivery: Delivery, session: Session, answers: Sequence[tuple[int, Reply]]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from shared.destination import Network, private_network
 from shared.errors import ConfigurationError
 from shared.tls import vouched
+from shared.topology import RPC_QUEUE
 
 MEMORY_URL = "memory://"
 DEFAULT_PUBLIC_URL = "http://127.0.0.1:8250"
@@ -61,6 +62,8 @@ class Settings:
     #: Calls that one agent may have in hand at once, in each dispenser, unless it is declared otherwise.
     max_concurrency: int = DEFAULT_MAX_CONCURRENCY
 
+    #: The queue that dispensers take requests from: one of several, where requests are spread over shards.
+    request_queue: str = RPC_QUEUE
     #: Days for which audit records are kept. 0: for ever.
     audit_days: int = 0
 
@@ -98,6 +101,7 @@ def from_environment(environment: Mapping[str, str], *, default_home: Path) -> S
             environment, "DISPENSER_MAX_REQUESTS_PER_SECOND", DEFAULT_MAX_REQUESTS_PER_SECOND
         ),
         max_concurrency=_count(environment, "DISPENSER_MAX_CONCURRENCY", DEFAULT_MAX_CONCURRENCY),
+        request_queue=environment.get("DISPENSER_REQUEST_QUEUE") or RPC_QUEUE,
         audit_days=_count(environment, "DISPENSER_AUDIT_DAYS", 0),
     )
     mistakes += _mistakes(settings)

@@ -108,7 +108,15 @@ async def amqp_door(world: World, at: Desk) -> AsyncIterator[None]:
     async with polled(transport.look, "transport keys"):
         sessions = Sessions(transport, world.keys, world.clock, os.urandom)
         vhost = vhost_of(world.settings.broker_url)
-        door = AmqpDoor(world.bus, at.dispenser, sessions, metrics=at.metrics, clock=world.clock, vhost=vhost)
+        door = AmqpDoor(
+            world.bus,
+            at.dispenser,
+            sessions,
+            metrics=at.metrics,
+            clock=world.clock,
+            vhost=vhost,
+            queue=world.settings.request_queue,
+        )
         await door.open()
         yield
 

@@ -40,7 +40,7 @@ from shared.model import (
 )
 from shared.ports import Ack, Bus, Claim, Declared, Delivery, Failure, Renewal, Settlement
 from shared.secret import Secret
-from shared.topology import URGENT_QUEUE
+from shared.topology import RPC_QUEUE, URGENT_QUEUE
 
 PLACE = (ServiceName("time-tracker"), Owner("ada"))
 LIFE_SECONDS = 3600.0
@@ -125,7 +125,9 @@ class Desk:
         await transport.look()
         return transport, Sessions(transport, self.keys, self.clock, os.urandom)
 
-    def door(self, bus: Bus, url: str, sessions: Sessions | None = None) -> AmqpDoor:
+    def door(
+        self, bus: Bus, url: str, sessions: Sessions | None = None, *, queue: str = RPC_QUEUE
+    ) -> AmqpDoor:
         """An AMQP door to it; agents' clocks are not moved with the desk's."""
         return AmqpDoor(
             bus,
@@ -134,6 +136,7 @@ class Desk:
             metrics=self.metrics,
             clock=lambda: datetime.now(UTC),
             vhost=vhost_of(url),
+            queue=queue,
         )
 
     async def withdraw_transport_keys(self) -> None:

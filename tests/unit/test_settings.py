@@ -41,6 +41,11 @@ def test_the_public_address_has_no_slash_at_its_end() -> None:
     assert settings(public_url="https://vault.example/").public_url == "https://vault.example"
 
 
+def test_requests_are_taken_from_one_queue_or_from_a_shard_of_it() -> None:
+    assert settings().request_queue == "vault.rpc.token"
+    assert settings(request_queue="vault.rpc.token.3").request_queue == "vault.rpc.token.3"
+
+
 def test_the_log_level_is_known_in_any_case() -> None:
     assert settings(log_level="DEBUG").log_level == "debug"
 

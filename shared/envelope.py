@@ -16,6 +16,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgpack
@@ -313,6 +314,7 @@ def _parsed_header(sealed: bytes, kind: int) -> tuple[bytes, str, int]:
     return sealed[: _HEADER.size], key_id.hex(), generation
 
 
+@lru_cache(maxsize=10_000)  # names alone, and the same again with every request
 def _place(*parts: str) -> bytes:
     # Lengths first, so that no two lists of parts make the same bytes.
     encoded = [part.encode() for part in ("dispenser", *parts)]

@@ -24,19 +24,17 @@ class StoreClock:
         self._read = read
         self._elapsed = elapsed
         self._own = own
-        self._seen: tuple[datetime, float] | None = None
+        #: The database's time when `elapsed` was zero; None: nobody has looked yet.
+        self._origin: datetime | None = None
 
     def __call__(self) -> datetime:
         """Now."""
-        if self._seen is None:
-            return self._own()
-        moment, at = self._seen
-        return moment + timedelta(seconds=self._elapsed() - at)
+        return self._own() if self._origin is None else self._origin + timedelta(seconds=self._elapsed())
 
     async def look(self) -> None:
         """Read the database's time; one that took long to come changes nothing. Raises: StoreUnavailable."""
         asked = self._elapsed()
         moment = await self._read()
         answered = self._elapsed()
-        if self._seen is None or answered - asked <= LONGEST_LOOK_SECONDS:
-            self._seen = moment, (asked + answered) / 2
+        if self._origin is None or answered - asked <= LONGEST_LOOK_SECONDS:
+            self._origin = moment - timedelta(seconds=(asked + answered) / 2)

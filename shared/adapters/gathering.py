@@ -27,19 +27,23 @@ class Gathering:
     def _place(self, key: str) -> tuple["_Batch", int]:
         batch = self._open
         if batch is None or (len(batch.keys) >= self._limit and key not in batch.keys):
-            batch = self._open = _Batch()
-            asyncio.get_running_loop().call_soon(self._send, batch)
+            batch = self._begun()
         return batch, batch.keys.setdefault(key, len(batch.keys))
 
-    def _send(self, batch: "_Batch") -> None:
-        if batch is self._open:
-            self._open = None
-        # In a task of its own: an asker that gives up must not take the others' values along.
+    def _begun(self) -> "_Batch":
+        """A batch that is open until the loop's next turn, when its task begins.
+
+        In a task of its own: an asker that gives up must not take the others' values along.
+        """
+        batch = self._open = _Batch()
         task = asyncio.create_task(self._fill(batch))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return batch
 
     async def _fill(self, batch: "_Batch") -> None:
+        if batch is self._open:
+            self._open = None
         try:
             batch.settle(await self._fetch(list(batch.keys)))
         except asyncio.CancelledError:

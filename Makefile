@@ -54,7 +54,7 @@ fuzz: $(VENV)/.test  ## a minute of atheris each on frames, token answers and po
 		echo "$$entry: $$(grep stat::number_of_executed_units build/fuzz/$$entry.log)"; \
 	done
 
-bench: $(VENV)/.test  ## minutes: ours beside its peers, as a table, build/bench.json and build/bench.svg
+bench: $(VENV)/.test  ## minutes: ours beside its peers, as a table, build/bench.json, bench.md and bench.svg
 	@PYTHONPATH=.:tests $(BIN)/python -m bench
 
 bench-quick: $(VENV)/.test  ## a hundredth of it in under a minute, to see that it runs

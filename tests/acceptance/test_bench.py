@@ -37,4 +37,5 @@ def test_a_quick_run_measures_everything_and_reports_it(tmp_path: Path) -> None:
         assert (row["ratio"] is None) == (row["theirs"] is None)
         assert (row["holds"] is None) == (row["goal"] is None)
         assert row["name"] in ended.stdout
+        assert f"| {row['name']} |" in (tmp_path / "build/bench.md").read_text()
     assert (tmp_path / "build/bench.svg").read_text().rstrip().endswith("</svg>")

@@ -1,4 +1,4 @@
-"""`python -m bench [--quick]`: measure, show, write build/bench.json and build/bench.svg."""
+"""`python -m bench [--quick]`: measure, show, write build/bench.json, bench.md and bench.svg."""
 
 import argparse
 import asyncio
@@ -15,12 +15,23 @@ from bench.more_processes import more_processes
 from bench.refreshes import refreshes
 from bench.round_trips import round_trips
 from bench.row import Row
+from bench.servers import servers
 from bench.stage import open_stage
 from bench.start_up import start_up
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-MEASUREMENTS = (start_up, round_trips, bursts, audit_cost, more_processes, herd, refreshes, growth)
+MEASUREMENTS = (
+    start_up,
+    round_trips,
+    bursts,
+    servers,
+    audit_cost,
+    more_processes,
+    herd,
+    refreshes,
+    growth,
+)
 BUILD = Path("build")
 
 

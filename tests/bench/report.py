@@ -1,7 +1,7 @@
 """The rows as a table, as a document for programs, and as a picture."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -34,16 +34,7 @@ def table(rows: Sequence[Row]) -> Table:
     for column in ("ours", "theirs", "unit", "ratio", "goal", "holds"):
         drawn.add_column(column, justify="right")
     for row in rows:
-        sign = "≥" if row.better == "higher" else "≤"
-        drawn.add_row(
-            row.name,
-            _figure(row.ours),
-            _figure(row.theirs),
-            row.unit,
-            _figure(row.ratio),
-            "" if row.goal is None else f"{sign} {_figure(row.goal)}",
-            _SIGNS[row.holds],
-        )
+        drawn.add_row(row.name, *_figures(row), _SIGNS[row.holds])
     return drawn
 
 
@@ -54,12 +45,29 @@ def line(row: Row) -> str:
 
 
 def write(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """`bench.json` and `bench.svg`."""
+    """`bench.json`, `bench.md` and `bench.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
-    document, picture = folder / "bench.json", folder / "bench.svg"
+    document, page, picture = (folder / f"bench.{form}" for form in ("json", "md", "svg"))
     document.write_text(json.dumps([row.document() for row in rows], indent=1, ensure_ascii=False) + "\n")
+    page.write_text("\n".join(_markdown(rows)) + "\n")
     _draw([(row, row.ratio) for row in rows if row.ratio is not None], picture)
-    return [document, picture]
+    return [document, page, picture]
+
+
+def _markdown(rows: Sequence[Row]) -> Iterator[str]:
+    """For a README."""
+    yield "| measured, beside | ours | theirs | unit | ratio | goal | holds |"
+    yield "|---|--:|--:|---|--:|--:|---|"
+    for row in rows:
+        sign = {True: "yes", False: "**no**", None: ""}[row.holds]
+        yield f"| {' | '.join([row.name, *_figures(row), sign])} |"
+
+
+def _figures(row: Row) -> list[str]:
+    """From `ours` to `goal`."""
+    sign = "≥" if row.better == "higher" else "≤"
+    goal = "" if row.goal is None else f"{sign} {_figure(row.goal)}"
+    return [_figure(row.ours), _figure(row.theirs), row.unit, _figure(row.ratio), goal]
 
 
 def _draw(compared: Sequence[tuple[Row, float]], file: Path) -> None:

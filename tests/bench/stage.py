@@ -2,7 +2,7 @@
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +36,11 @@ SCHEDULER: Arguments = ("work", "scheduler")
 JANITOR: Arguments = ("work", "janitor")
 
 
+#: Of whom an agent may speak for, beside its session's own.
+MANY_OWNERS = "team-*"
+PLATFORM = f"""
+  - {{name: platform, effect: allow, agents: [{AGENT}], services: ["*"], owners: ["{MANY_OWNERS}"]}}
+"""
 #: Of the one agent that asks here for all: what hundreds may ask together.
 MOST_PER_SECOND = 1_000_000
 
@@ -110,9 +115,11 @@ class Stage:
         """What a running process said."""
         return self._running[arguments].log
 
-    def caller(self, service: str = SERVICE) -> Callable[[], AbstractAsyncContextManager[Ask]]:
-        """Opens an agent's connection."""
-        return partial(vault_caller, self.broker_url, self.vault.agent_token(AGENT, OWNER), service)
+    def caller(
+        self, service: str = SERVICE, owners: Sequence[str] = (OWNER,)
+    ) -> Callable[[], AbstractAsyncContextManager[Ask]]:
+        """Opens an agent's connection. It asks for each of these owners in turn."""
+        return partial(vault_caller, self.broker_url, self.vault.agent_token(AGENT, OWNER), service, owners)
 
     def connect(self, service: str, scope: str) -> None:
         """Bring the owner's grant in, by one refresh."""
@@ -169,6 +176,7 @@ def _declare(stage: Stage) -> None:
             token_url=provider.token_url,
             client_id=provider.client_id,
         )
+        + PLATFORM
     )
     stage.vault.done("apply", str(file), PROVIDER_SECRET=provider.client_secret)
 

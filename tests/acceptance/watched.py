@@ -125,8 +125,11 @@ def capturing(run: Run) -> Iterator[None]:
     with captured(run.packets, urls):
         yield
         for url in urls:
-            with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as connection:
+            with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=10) as connection:
                 connection.sendall(f"{PLANTED}\r\n".encode())
+                connection.shutdown(socket.SHUT_WR)
+                with suppress(OSError):
+                    connection.recv(1)  # what the server has, whoever listens has too
 
 
 def doors(server: Server) -> list[str]:

@@ -158,10 +158,12 @@ def _within_limit(calls: Sequence[object]) -> None:
 def _read_each(read: Callable[[object], T], unpacked: Iterable[object]) -> list[T]:
     """What is as the one before it is the same noun, and read once."""
     nouns: list[T] = []
-    last: object = None
+    last = ""
     for each in unpacked:
-        nouns.append(nouns[-1] if nouns and each == last else read(each))
-        last = each
+        # Not by equality, for which 1 is True: what would be refused must not pass for its twin.
+        spelled = repr(each)
+        nouns.append(nouns[-1] if nouns and spelled == last else read(each))
+        last = spelled
     return nouns
 
 

@@ -50,7 +50,7 @@ class Halves:
         values = list(_values(record))
         values[_WRITER] = writer
         said = [
-            begun + _WRITTEN[type(value)](value) if value != default else ""
+            begun + _WRITTEN.get(type(value), json.dumps)(value) if value != default else ""
             for (begun, default), value in zip(_SAID, values, strict=True)
         ]
         self._before = ",".join(filter(None, said[:_SEQUENCE])).encode()

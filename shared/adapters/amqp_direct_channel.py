@@ -59,7 +59,7 @@ class DirectChannel:
         )
 
     async def flushed(self, patience_seconds: float) -> None:
-        """Wait until all that was written is in the socket's hands, or lost."""
+        """Wait until next to nothing is unsent, or it is lost."""
         await self._writer.flushed(patience_seconds)
 
     @asynccontextmanager

@@ -517,3 +517,11 @@ def test_both_ends_speak_of_the_same_places() -> None:
     assert protocol.RPC_KEY == topology.RPC_KEY
     assert protocol.RPC_QUEUE == topology.RPC_QUEUE
     assert protocol.REPLY_PREFIX == topology.REPLY_PREFIX
+
+
+@pytest.mark.parametrize("twin", [True, 1.0])
+def test_a_call_is_not_taken_for_the_one_before_it_that_equals_it(twin):
+    calls = [{"op": "rejected", "service": "slack-post", "generation": value} for value in (1, twin)]
+    body = msgpack.packb({"v": 1, "sent_at": 1.0, "deadline": 1.0, "calls": calls})
+    with pytest.raises(MalformedFrame):
+        decode_request(body)

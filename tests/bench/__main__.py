@@ -12,6 +12,7 @@ from bench.bursts import bursts
 from bench.growth import growth
 from bench.herd import herd
 from bench.more_processes import more_processes
+from bench.outages import outages
 from bench.refreshes import refreshes
 from bench.round_trips import round_trips
 from bench.row import Row
@@ -28,6 +29,7 @@ MEASUREMENTS = (
     servers,
     audit_cost,
     more_processes,
+    outages,
     herd,
     refreshes,
     growth,

@@ -106,6 +106,16 @@ class Stage:
         self._running.pop(arguments).stop()
         self._running[arguments] = self.vault.start(*arguments, command=command)
 
+    @contextmanager
+    def killed(self, arguments: Arguments) -> Iterator[None]:
+        """One of the processes dies at once, and is started again afterwards."""
+        process = self._running[arguments]
+        process.kill()
+        try:
+            yield
+        finally:
+            process.start()
+
     def pids(self, arguments: Arguments) -> list[int]:
         """Of a process, started when it is first asked for, and of those it started."""
         self.start(arguments)

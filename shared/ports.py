@@ -315,8 +315,8 @@ class RotationStore(Protocol):
     async def open_intents(self, *, holder: str | None = None) -> list[Intent]:
         """Intents without an outcome."""
 
-    async def intent(self, intent_id: IntentId) -> tuple[Intent, bool] | None:
-        """An intent and whether it is still open."""
+    async def intent(self, intent_id: IntentId) -> tuple[Intent, str | None] | None:
+        """An intent and its outcome. None for that: it is still open."""
 
 
 class EnrolmentStore(Protocol):

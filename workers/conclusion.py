@@ -50,13 +50,27 @@ class Conclusion:
         address = bench.connect_url(grant.service, grant.owner)
         events = lifecycle.failed(grant, failure, intent.id, now, address)
         stored = await bench.store.rotations.fail(intent, failure, now=now, events=events)
-        # Closed already, perhaps by this very failure, whose confirmation or audit record was lost.
-        stored = stored or await bench.store.grants.get(grant.id)
-        if stored is None or not decision.tells(stored, intent, failure):
+        if stored is None:
+            return await self._failed_before(intent)
+        if not decision.tells(stored, intent, failure.error):
             return await self._superseded(intent, stored)
         await bench.announcements.attempt(events)
-        told = await self._audit("grant.refresh_failed", failure.error, stored, reason=failure.state.value)
-        return Failed(failure.error) if told else Spooled()
+        return await self._told(stored, failure.error)
+
+    async def _failed_before(self, intent: Intent) -> Result:
+        """The intent is closed. Where a failure closed it whose confirmation or audit record was lost, it is
+        told of now, whatever is known of it here: the answer may be lost since. Its events are in the outbox.
+        """
+        store = self._bench.store
+        stored, known = await store.grants.get(intent.grant_id), await store.rotations.intent(intent.id)
+        outcome = None if known is None else known[1]
+        if stored is None or outcome is None or not decision.tells(stored, intent, outcome):
+            return await self._superseded(intent, stored)
+        return await self._told(stored, outcome)
+
+    async def _told(self, failed: Grant, error: str) -> Result:
+        told = await self._audit("grant.refresh_failed", error, failed, reason=failed.state.value)
+        return Failed(error) if told else Spooled()
 
     async def _concluded(self, intent: Intent, answer: Answer | None) -> Result:
         grant = await self._bench.store.grants.get(intent.grant_id)

@@ -93,10 +93,10 @@ def lineage(
     return Superseded() if brought_nothing_new else Park()
 
 
-def tells(grant: Grant, intent: Intent, failure: Failure) -> bool:
-    """The grant as it is stored says that this intent failed so."""
-    told = grant.state is failure.state and grant.last_error == failure.error
-    return told and grant.generation == intent.generation
+def tells(grant: Grant, intent: Intent, outcome: str) -> bool:
+    """The grant as it is stored says that this intent failed, with this outcome."""
+    failed = grant.state is not GrantState.REVOKED and grant.last_error == outcome
+    return failed and grant.generation == intent.generation
 
 
 def resend_is_harmless(provider: Provider) -> bool:

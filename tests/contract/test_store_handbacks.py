@@ -2,6 +2,7 @@
 
 from contract.stores import NOW, an_event, claimed, granted, later, written_events
 
+from shared.adapters.sql.rotations import HANDED_BACK
 from shared.model import Grant, GrantState, Handback, HandbackId, Owner, ServiceName
 from shared.ports import Store
 
@@ -63,7 +64,7 @@ async def test_what_a_rotation_brought_once_its_grant_was_revoked_waits_too(stor
     assert await store.handbacks.take(handback.id, holder=HOLDER, now=later(1), until=later(60)) == handback
     await store.rotations.hand_back(intent, handback, later(2))
     assert await store.handbacks.pending(later(2), 10) == [spent]
-    assert await store.rotations.intent(intent.id) == (intent, False)
+    assert await store.rotations.intent(intent.id) == (intent, HANDED_BACK)
 
 
 async def three(store: Store) -> None:

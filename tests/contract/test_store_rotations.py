@@ -7,6 +7,7 @@ import pytest
 from contract.stores import NOW, a_renewal, an_event, claimed, granted, later, written_events
 from sqlalchemy import text
 
+from shared.adapters.sql.rotations import DONE, PARKED
 from shared.adapters.sql.store import SqlStore
 from shared.errors import VaultError
 from shared.messages import LifecycleEvent
@@ -53,7 +54,7 @@ async def test_a_claim_names_the_credential_to_redeem(store: Store) -> None:
         holder="refresher-1",
         opened_at=NOW,
     )
-    assert await store.rotations.intent(claim.intent.id) == (claim.intent, True)
+    assert await store.rotations.intent(claim.intent.id) == (claim.intent, None)
 
 
 async def test_of_concurrent_claims_exactly_one_wins(store: Store, other_store: Store) -> None:
@@ -146,7 +147,7 @@ async def test_a_commit_moves_the_generation_on_and_closes_the_intent(store: Sto
         updated_at=later(2),
     )
     assert await store.grants.get(grant.id) == landed
-    assert await store.rotations.intent(claim.intent.id) == (claim.intent, False)
+    assert await store.rotations.intent(claim.intent.id) == (claim.intent, DONE)
     assert await written_events(store) == [event]
     assert isinstance(await asked(store, landed, "refresher-2"), Claim)
 
@@ -162,7 +163,7 @@ async def test_a_lost_swap_writes_nothing(store: Store, generation: int, fingerp
 
     assert landed is None
     assert await store.grants.get(grant.id) == grant
-    assert await store.rotations.intent(claim.intent.id) == (claim.intent, True)
+    assert await store.rotations.intent(claim.intent.id) == (claim.intent, None)
     assert await written_events(store) == []
 
 
@@ -232,7 +233,7 @@ async def test_a_failure_counts_and_frees_the_grant(store: Store) -> None:
     assert (failed.refresh_at, failed.generation, failed.updated_at) == (later(30), 1, later(1))
     assert (failed.sealed_credential, failed.sealed_token) == (grant.sealed_credential, grant.sealed_token)
     assert await store.grants.get(grant.id) == failed
-    assert await store.rotations.intent(claim.intent.id) == (claim.intent, False)
+    assert await store.rotations.intent(claim.intent.id) == (claim.intent, FAILING.error)
     assert await written_events(store) == [event]
     again = await claimed(store, grant, "refresher-2")
     twice = await store.rotations.fail(again.intent, FAILING, now=later(2), events=())
@@ -248,7 +249,7 @@ async def test_a_failure_after_the_generation_moved_on_touches_no_grant(store: S
     assert await store.rotations.fail(claim.intent, FAILING, now=later(1), events=[an_event()]) == replaced
 
     assert await store.grants.get(grant.id) == replaced
-    assert await store.rotations.intent(claim.intent.id) == (claim.intent, False)
+    assert await store.rotations.intent(claim.intent.id) == (claim.intent, FAILING.error)
     assert await written_events(store) == []
     assert isinstance(await asked(store, replaced, "refresher-2"), Claim)
 
@@ -309,7 +310,7 @@ async def test_a_parked_answer_is_kept_and_never_purged(store: SqlStore) -> None
     assert await store.rotations.park(claim.intent, b"sealed answer", later(1))
     await store.purge(later(10**8))
 
-    assert await store.rotations.intent(claim.intent.id) == (claim.intent, False)
+    assert await store.rotations.intent(claim.intent.id) == (claim.intent, PARKED)
     assert await store.grants.get(grant.id) == grant
     async with store._database.reading() as connection:
         kept = (await connection.execute(text("SELECT parked FROM intents"))).scalar_one()

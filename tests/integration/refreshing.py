@@ -39,7 +39,7 @@ from shared.model import (
     Service,
     ServiceName,
 )
-from shared.ports import AuditJournal, Claim, Declared, Delivery, Outgoing, Renewal, Unclaimed
+from shared.ports import AuditJournal, Claim, Declared, Delivery, Failure, Outgoing, Renewal, Unclaimed
 from shared.secret import Secret
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
 from workers.refresher import Refresher
@@ -71,6 +71,7 @@ class FailingRotations:
         self.commits_fail = False
         self.commits_lose_their_answer = False
         self.claims_lose_their_answer = False
+        self.failures_lose_their_answer = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rotations, name)
@@ -87,6 +88,12 @@ class FailingRotations:
         stored: Grant | None = await self._rotations.commit(intent, renewal=renewal, **named)
         if self.commits_lose_their_answer:
             raise StoreUnavailable("Committed, and made to look as if not.")
+        return stored
+
+    async def fail(self, intent: Intent, failure: Failure, **named: Any) -> Grant | None:
+        stored: Grant | None = await self._rotations.fail(intent, failure, **named)
+        if self.failures_lose_their_answer:
+            raise StoreUnavailable("Recorded, and made to look as if not.")
         return stored
 
 

@@ -28,6 +28,7 @@ from dispenser.revoke import revoke_grant
 from dispenser.testing import Behaviour, Emulator
 from dispenser.testing.faults import (
     DropRefreshToken,
+    ErrorAnswer,
     Fault,
     Hang,
     Html,
@@ -127,6 +128,12 @@ async def due_in_the_grace(vault: Vault) -> None:
     await due(vault)
 
 
+def _full_behind_the_header(handle: int, content: bytes, offset: int, pwrite: Any = os.pwrite) -> int:
+    if offset:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return int(pwrite(handle, content, offset))
+
+
 async def one_step(vault: Vault) -> Grant:
     """The grant is one generation further, serves its token, and goes on."""
     grant = await vault.grant()
@@ -209,6 +216,22 @@ async def test_killed_after_the_commit(connected: Vault):
     await connected.refresher()
     assert connected.spooled() == []
     await one_step(connected)
+
+
+async def test_killed_after_a_refusal_that_is_not_on_disk(connected: Vault, monkeypatch: pytest.MonkeyPatch):
+    """The database has it, unconfirmed, and nobody knows the answer any more: it is audited as stored."""
+    connected.emulator.faults.next(ErrorAnswer())
+    monkeypatch.setattr(os, "pwrite", _full_behind_the_header)
+    connected.rotations.failures_lose_their_answer = True
+    await connected.ask(1)
+    monkeypatch.undo()
+    connected.rotations.failures_lose_their_answer = False
+    assert "grant.refresh_failed" not in await connected.actions()
+    await connected.refresher()
+    [told] = await connected.store.audit.query(AuditFilter(service=SERVICE, outcome="invalid_grant"))
+    assert (told.action, told.reason) == ("grant.refresh_failed", GrantState.REAUTH_REQUIRED.value)
+    assert (await connected.grant()).state is GrantState.REAUTH_REQUIRED
+    assert connected.spooled() == []
 
 
 async def test_killed_before_the_spool_file_is_deleted(connected: Vault):

@@ -363,9 +363,9 @@ class MemoryRotations:
         ]
         return sorted(found, key=lambda intent: (intent.opened_at, intent.id))
 
-    async def intent(self, intent_id: IntentId) -> tuple[Intent, bool] | None:
+    async def intent(self, intent_id: IntentId) -> tuple[Intent, str | None] | None:
         row = self._tables.intents.get(intent_id)
-        return None if row is None else (row.intent, row.outcome is None)
+        return None if row is None else (row.intent, row.outcome)
 
     def _refusal(self, row: GrantRow, generation: int, holder: str, now: datetime) -> str | None:
         if row.grant.generation != generation:

@@ -131,12 +131,12 @@ class SqlRotations:
         async with self._database.reading() as connection:
             return [noun_of(Intent, row) for row in (await connection.execute(query)).mappings()]
 
-    async def intent(self, intent_id: IntentId) -> tuple[Intent, bool] | None:
-        """An intent and whether it is still open."""
+    async def intent(self, intent_id: IntentId) -> tuple[Intent, str | None] | None:
+        """An intent and its outcome. None for that: it is still open."""
         query = select(intents).where(intents.c.id == intent_id)
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else (noun_of(Intent, row), row["outcome"] is None)
+        return None if row is None else (noun_of(Intent, row), row["outcome"])
 
 
 async def _locked(connection: AsyncConnection, grant_id: GrantId) -> RowMapping | None:

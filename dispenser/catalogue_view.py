@@ -30,6 +30,7 @@ class CatalogueView:
     async def look(self) -> None:
         """Load the catalogue if its version has moved. Raises: StoreUnavailable."""
         if self._current is None or await self._store.version() != self._current.version:
-            self._current = await self._store.load()
-            self._policies = PolicyIndex(self._current.policies)
+            before, self._current = self._current, await self._store.load(self._current)
+            if before is None or self._current.policies is not before.policies:
+                self._policies = PolicyIndex(self._current.policies)
             log.info("Catalogue loaded", version=self._current.version)

@@ -60,7 +60,7 @@ async def revoke_owner(store: Store, cache: Cache, owner: Owner, now: datetime) 
 
 async def revoke_provider(store: Store, cache: Cache, name: ProviderName, now: datetime) -> list[Grant]:
     """All grants at a provider, whoever gave them."""
-    services = (await store.catalogue.load()).services.values()
+    services = (await store.catalogue.offer()).services.values()
     revoked = await _revoke_all(store, now, services=[s.name for s in services if s.provider == name])
     await _bury(cache, revoked)
     return revoked

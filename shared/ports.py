@@ -26,6 +26,7 @@ from shared.model import (
     Intent,
     IntentId,
     Issuer,
+    Offer,
     Owner,
     Policy,
     Provider,
@@ -170,8 +171,14 @@ class Declared:
 class CatalogueStore(Protocol):
     """Providers, services, agents and policies."""
 
-    async def load(self) -> Catalogue:
-        """All of it, as of one version."""
+    async def load(self, before: Catalogue | None = None) -> Catalogue:
+        """All of it, as of one version. Agents and policies that `before` has alike are the very same."""
+
+    async def offer(self) -> Offer:
+        """Services and providers, without the many agents and policies."""
+
+    async def agent(self, name: AgentName) -> Agent | None:
+        """One of the agents."""
 
     async def version(self) -> int:
         """The current version: cheap enough to ask for every second."""

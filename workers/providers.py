@@ -7,7 +7,7 @@ import structlog
 from shared.envelope import open_provider_secrets
 from shared.errors import ConfigurationError, KeyMissing, SealBroken
 from shared.keyring import Keyring
-from shared.model import Catalogue, Provider, ProviderName, ProviderSecrets, Service, ServiceName
+from shared.model import Offer, Provider, ProviderName, ProviderSecrets, Service, ServiceName
 from shared.ports import CatalogueStore, Clock
 from workers.standing import Standing
 
@@ -26,23 +26,23 @@ class Registration:
 
 
 class Providers:
-    """The catalogue as a refresher uses it: read again when its version moves or a service is unknown."""
+    """What the catalogue has of services: read again when its version moves or a service is unknown."""
 
     def __init__(self, catalogue: CatalogueStore, keys: Keyring, clock: Clock) -> None:
         self._store = catalogue
         self._keys = keys
         self._clock = clock
-        self._catalogue: Catalogue | None = None
+        self._offer: Offer | None = None
         self._checked_at: datetime | None = None
         self._standings: dict[ProviderName, Standing] = {}
 
     async def registration(self, name: ServiceName) -> Registration | None:
         """The service of a name. None: it is not declared. Raises: StoreUnavailable."""
-        catalogue = await self._current()
-        if name not in catalogue.services:
-            catalogue = await self._load()
-        service = catalogue.services.get(name)
-        provider = catalogue.providers.get(service.provider) if service else None
+        offer = await self._current()
+        if name not in offer.services:
+            offer = await self._load()
+        service = offer.services.get(name)
+        provider = offer.providers.get(service.provider) if service else None
         if service is None or provider is None:
             return None
         return Registration(service=service, provider=provider, standing=self._standing(provider))
@@ -59,23 +59,23 @@ class Providers:
             ) from error
         return registration.standing.circuit.ordered(opened)
 
-    async def _current(self) -> Catalogue:
+    async def _current(self) -> Offer:
         now = self._clock()
-        if self._catalogue is None:
+        if self._offer is None:
             return await self._load()
         if self._checked_at is not None and now - self._checked_at < timedelta(seconds=FRESH_SECONDS):
-            return self._catalogue
-        if await self._store.version() != self._catalogue.version:
+            return self._offer
+        if await self._store.version() != self._offer.version:
             return await self._load()
         self._checked_at = now
-        return self._catalogue
+        return self._offer
 
-    async def _load(self) -> Catalogue:
+    async def _load(self) -> Offer:
         now = self._clock()
-        self._catalogue = catalogue = await self._store.load()
+        self._offer = offer = await self._store.offer()
         self._checked_at = now
-        self._standings = {name: s for name, s in self._standings.items() if name in catalogue.providers}
-        return catalogue
+        self._standings = {name: s for name, s in self._standings.items() if name in offer.providers}
+        return offer
 
     def _standing(self, provider: Provider) -> Standing:
         standing = self._standings.get(provider.name)

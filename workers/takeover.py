@@ -103,6 +103,6 @@ class Takeover:
         )
 
     async def _provider(self, grant: Grant) -> Provider | None:
-        catalogue = await self._store.catalogue.load()
-        service = catalogue.services.get(grant.service)
-        return catalogue.providers.get(service.provider) if service else None
+        offer = await self._store.catalogue.offer()
+        service = offer.services.get(grant.service)
+        return offer.providers.get(service.provider) if service else None

@@ -112,7 +112,7 @@ async def _minted(
     name: AgentName, owner: Owner, session: SessionId, ttl_seconds: int, key: str | None
 ) -> str:
     async with opened() as at:
-        known = (await at.store.catalogue.load()).agents.get(name)
+        known = await at.store.catalogue.agent(name)
         if known is None:
             raise Refused(f"There is no agent {name!r}: `dispenser agent list` shows those there are.")
         if known.revoked_at is not None:

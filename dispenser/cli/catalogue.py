@@ -4,7 +4,7 @@ from dispenser.cli.failure import Exit, Refused
 from dispenser.cli.output import AsJson, listing, screen, value
 from dispenser.cli.session import execute, opened
 from dispenser.wiring.world import new_id, provider_http
-from shared.model import Catalogue, ProviderName
+from shared.model import Offer, ProviderName
 from workers.probe import Finding, probe
 
 provider = typer.Typer(help="The authorization servers that grants come from.", no_args_is_help=True)
@@ -29,7 +29,7 @@ def list_providers(*, as_json: AsJson = False) -> None:
             "rotates": declared.rotation.rotates,
             "token_url": declared.token_url,
         }
-        for declared in execute(_catalogue()).providers.values()
+        for declared in execute(_offer()).providers.values()
     ]
     listing(rows, as_json=as_json, empty="No provider is declared: `dispenser apply FILE.yaml`.")
 
@@ -59,19 +59,19 @@ def list_services(*, as_json: AsJson = False) -> None:
             "scopes": list(declared.scopes),
             "audience": declared.audience,
         }
-        for declared in execute(_catalogue()).services.values()
+        for declared in execute(_offer()).services.values()
     ]
     listing(rows, as_json=as_json, empty="No service is declared: `dispenser apply FILE.yaml`.")
 
 
-async def _catalogue() -> Catalogue:
+async def _offer() -> Offer:
     async with opened() as at:
-        return await at.store.catalogue.load()
+        return await at.store.catalogue.offer()
 
 
 async def _probed(name: ProviderName) -> Finding:
     async with opened() as at:
-        declared = (await at.store.catalogue.load()).providers.get(name)
+        declared = (await at.store.catalogue.offer()).providers.get(name)
         if declared is None:
             raise Refused(f"There is no provider {name!r}: `dispenser provider list` shows those there are.")
         sealed = await at.store.catalogue.provider_secrets(name)

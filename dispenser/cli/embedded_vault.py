@@ -26,8 +26,8 @@ from shared.adapters.sql.store import migrate
 from shared.model import (
     AgentName,
     AuthorizationCode,
-    Catalogue,
     EnrolmentState,
+    Offer,
     Owner,
     ServiceName,
     SessionId,
@@ -79,8 +79,8 @@ class EmbeddedVault:
 
     async def connect(self, service_name: str, owner: str) -> None:
         """Connect an owner's account by a real consent at the emulated provider. Raises: Refused."""
-        catalogue = await self.world.store.catalogue.load()
-        code = await _consent(catalogue, ServiceName(service_name), owner)
+        offer = await self.world.store.catalogue.offer()
+        code = await _consent(offer, ServiceName(service_name), owner)
         at = self.world
         enrolment_id = await enrol.present(
             at.store,
@@ -127,10 +127,10 @@ async def _declare(at: World, provider: Emulator, declared: str) -> None:
     await apply(at.store, at.keys, declarations, read_secrets(declarations, environment), at.clock())
 
 
-async def _consent(catalogue: Catalogue, name: ServiceName, owner: str) -> AuthorizationCode:
+async def _consent(offer: Offer, name: ServiceName, owner: str) -> AuthorizationCode:
     """What a browser would do: go to the provider, and come back with a code."""
-    service = catalogue.services[name]
-    provider = catalogue.providers[service.provider]
+    service = offer.services[name]
+    provider = offer.providers[service.provider]
     begun = connect.begin(
         provider, service, redirect_uri=CALLBACK, entropy=secrets.token_bytes(connect.ENTROPY_BYTES)
     )

@@ -190,11 +190,11 @@ def _check(ended: Enrolment | None) -> None:
 
 
 async def _declared(at: World, name: ServiceName) -> tuple[Service, Provider]:
-    catalogue = await at.store.catalogue.load()
-    service = catalogue.services.get(name)
+    offer = await at.store.catalogue.offer()
+    service = offer.services.get(name)
     if service is None:
         raise Refused(f"There is no service {name!r}: `dispenser service list` shows those there are.")
-    return service, catalogue.providers[service.provider]
+    return service, offer.providers[service.provider]
 
 
 async def _selected(service: str | None, owner: str | None) -> list[Grant]:

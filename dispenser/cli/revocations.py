@@ -24,8 +24,8 @@ from shared.errors import StoreUnavailable
 from shared.model import (
     AgentName,
     AuditRecord,
-    Catalogue,
     Grant,
+    Offer,
     Owner,
     ProviderName,
     RevocationKind,
@@ -102,7 +102,7 @@ async def grant_revoked(service: ServiceName, owner: Owner) -> str:
         if revoked is None:
             raise Refused(f"{service} of {owner} was revoked before.")
         records.extend(_of_grants([revoked], now))
-        return _of_providers([revoked], await at.store.catalogue.load())
+        return _of_providers([revoked], await at.store.catalogue.offer())
 
 
 async def _owner(name: Owner) -> str:
@@ -114,7 +114,7 @@ async def _owner(name: Owner) -> str:
 
 async def _provider(name: ProviderName) -> str:
     async with _revoking() as (at, now, records):
-        if name not in (await at.store.catalogue.load()).providers:
+        if name not in (await at.store.catalogue.offer()).providers:
             raise Refused(f"There is no provider {name!r}: `dispenser provider list` shows those there are.")
         revoked = await revoke_provider(at.store, at.cache, name, now)
         records.append(audit_record.of_revocation("provider", name, door=DOOR, at=now))
@@ -145,7 +145,7 @@ async def _revoking() -> AsyncIterator[tuple[World, datetime, list[AuditRecord]]
 
 async def _summary(at: World, now: datetime, revoked: Sequence[Grant], records: list[AuditRecord]) -> str:
     records.extend(_of_grants(revoked, now))
-    said = _of_providers(revoked, await at.store.catalogue.load()) if revoked else ""
+    said = _of_providers(revoked, await at.store.catalogue.offer()) if revoked else ""
     return f"Revoked {len(revoked)} grants.\n{said}".strip()
 
 
@@ -158,10 +158,10 @@ def _of_grants(revoked: Sequence[Grant], now: datetime) -> list[AuditRecord]:
     ]
 
 
-def _of_providers(revoked: Sequence[Grant], catalogue: Catalogue) -> str:
+def _of_providers(revoked: Sequence[Grant], offer: Offer) -> str:
     """What becomes of revoked grants at their providers, and what does not."""
-    told = {provider.name for provider in catalogue.providers.values() if provider.revocation_url}
-    at = {catalogue.services[g.service].provider for g in revoked if g.service in catalogue.services}
+    told = {provider.name for provider in offer.providers.values() if provider.revocation_url}
+    at = {offer.services[g.service].provider for g in revoked if g.service in offer.services}
     lines = ["Access tokens that agents hold already live to their end, unless their provider ends them."]
     if at & told:
         lines.append(

@@ -78,11 +78,11 @@ async def _consent(door: Door, request: Request, parameters: dict[str, str]) -> 
 
 
 async def _declared(door: Door, consent: Consent) -> tuple[Service, Provider]:
-    catalogue = await door.store.catalogue.load()
-    service = catalogue.services.get(consent.service)
+    offer = await door.store.catalogue.offer()
+    service = offer.services.get(consent.service)
     if service is None:
         raise Refused(of_code(Code.NOT_FOUND, "There is no such service any more."))
-    return service, catalogue.providers[service.provider]
+    return service, offer.providers[service.provider]
 
 
 async def _enrolled(door: Door, consent: Consent, service: Service, code: Secret) -> Enrolment | None:

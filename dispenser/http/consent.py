@@ -142,11 +142,11 @@ def _check_ticket(door: Door, service: ServiceName, owner: Owner, ticket: str) -
 
 
 async def _declared(door: Door, name: ServiceName) -> tuple[Service, Provider]:
-    catalogue = await door.store.catalogue.load()
-    service = catalogue.services.get(name)
+    offer = await door.store.catalogue.offer()
+    service = offer.services.get(name)
     if service is None:
         raise Refused(of_code(Code.NOT_FOUND, "There is no such service any more."))
-    provider = catalogue.providers[service.provider]
+    provider = offer.providers[service.provider]
     if provider.grant is not GrantKind.AUTHORIZATION_CODE or provider.authorization_url is None:
         detail = "This service is connected by an administrator: there is nothing for an owner to consent to."
         raise Refused(Problem(status=HTTPStatus.CONFLICT, code="no_consent_needed", detail=detail))

@@ -87,11 +87,11 @@ async def bring(
 
 
 async def _presented(door: Door, service: ServiceName, brought: Brought) -> Presented:
-    catalogue = await door.store.catalogue.load()
-    declared = catalogue.services.get(service)
+    offer = await door.store.catalogue.offer()
+    declared = offer.services.get(service)
     if declared is None:
         raise Refused(of_code(Code.NOT_FOUND, "There is no such service: declare it with `dispenser apply`."))
-    kind = catalogue.providers[declared.provider].grant
+    kind = offer.providers[declared.provider].grant
     try:
         return presented(kind, refresh_token=brought.refresh_token, access_token=brought.access_token)
     except ValueError as error:

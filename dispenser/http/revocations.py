@@ -94,7 +94,7 @@ async def _revoked(door: Door, wanted: Wanted) -> list[Grant] | None:
             revoked = None if found is None else await revoke_grant(store, cache, found, now)
             return None if revoked is None else [revoked]
         case What.PROVIDER:
-            known = ProviderName(subject) in (await store.catalogue.load()).providers
+            known = ProviderName(subject) in (await store.catalogue.offer()).providers
             return await revoke_provider(store, cache, ProviderName(subject), now) if known else None
         case What.EVERYTHING:
             return await revoke_everything(store, cache, now)

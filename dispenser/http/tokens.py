@@ -98,7 +98,7 @@ def _identity(door: Door, agent: AgentName, wanted: Wanted) -> Identity:
 
 
 async def _require_good(door: Door, identity: Identity) -> None:
-    agent = (await door.store.catalogue.load()).agents.get(identity.agent)
+    agent = await door.store.catalogue.agent(identity.agent)
     if agent is None:
         raise Refused(of_code(Code.NOT_FOUND, "There is no such agent: declare it with `dispenser apply`."))
     if agent.revoked_at is not None:

@@ -17,6 +17,7 @@ from shared.model import (
     Issuer,
     IssuerName,
     IssuerRule,
+    Offer,
     OnReuse,
     Policy,
     Proof,
@@ -80,6 +81,72 @@ async def test_what_is_declared_is_loaded_unchanged(store: Store) -> None:
     assert found.agents == {AGENT.name: AGENT}
     assert found.policies == (POLICY,)
     assert found.issuers == {ISSUER.name: ISSUER}
+
+
+async def test_what_has_not_changed_is_the_very_object_it_was(store: Store) -> None:
+    """Two catalogues, the one in use and the one that takes its place, are to hold no more than one."""
+    others = [Agent(name=AgentName(f"agent-{n}")) for n in range(3)]
+    await store.catalogue.apply(DECLARED, NOW)
+    await store.catalogue.apply(Declared(agents=others), NOW)
+    before = await store.catalogue.load()
+    await store.catalogue.set_agent_revoked(others[0].name, NOW)
+
+    after = await store.catalogue.load(before)
+
+    assert after == await store.catalogue.load()
+    assert after.policies is before.policies
+    kept = {name for name, agent in after.agents.items() if agent is before.agents[name]}
+    assert kept == {AGENT.name, others[1].name, others[2].name}
+    names = {id(name) for name in before.agents}
+    assert {name for name in after.agents if id(name) in names} == kept
+
+
+async def test_a_changed_policy_is_the_new_one_and_the_others_stay(store: Store) -> None:
+    other = Policy(name="others", effect=Effect.DENY)
+    await store.catalogue.apply(Declared(policies=[POLICY, other]), NOW)
+    before = await store.catalogue.load()
+    changed = Policy(name=POLICY.name, effect=Effect.DENY)
+    await store.catalogue.apply(Declared(policies=[changed]), NOW)
+
+    after = await store.catalogue.load(before)
+
+    assert after.policies == (other, changed)
+    assert after.policies[0] is before.policies[0]
+
+
+async def test_what_agents_and_policies_say_alike_is_held_once(store: Store) -> None:
+    agents = [Agent(name=AgentName(f"agent-{n}"), description="one of many") for n in range(2)]
+    policies = [Policy(name=f"p{n}", effect=Effect.ALLOW, services=("a", "b"), scopes=("c",)) for n in (1, 2)]
+    await store.catalogue.apply(Declared(agents=agents, policies=policies), NOW)
+
+    found = await store.catalogue.load()
+
+    assert len({id(agent.description) for agent in found.agents.values()}) == 1
+    one, other = found.policies
+    assert (one.services, one.owners, one.scopes) == (other.services, other.owners, other.scopes)
+    assert one.services is other.services
+    assert one.owners is other.owners
+    assert one.scopes is other.scopes
+
+
+async def test_services_are_had_without_agents_and_policies(store: Store) -> None:
+    version = await store.catalogue.apply(DECLARED, NOW)
+
+    found = await store.catalogue.offer()
+
+    assert found == Offer(
+        version=version, providers={PROVIDER.name: PROVIDER}, services={SERVICE.name: SERVICE}
+    )
+
+
+async def test_one_agent_is_had_without_the_others(store: Store) -> None:
+    await store.catalogue.apply(DECLARED, NOW)
+    await store.catalogue.set_agent_revoked(AGENT.name, NOW)
+
+    found = await store.catalogue.agent(AGENT.name)
+
+    assert found == (await store.catalogue.load()).agents[AGENT.name]
+    assert await store.catalogue.agent(AgentName("nobody")) is None
 
 
 async def test_a_new_database_has_an_empty_catalogue(store: Store) -> None:

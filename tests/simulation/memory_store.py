@@ -28,6 +28,7 @@ from shared.model import (
     IntentId,
     Issuer,
     IssuerName,
+    Offer,
     Owner,
     Policy,
     Provider,
@@ -124,7 +125,7 @@ class MemoryCatalogue:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def load(self) -> Catalogue:
+    async def load(self, before: Catalogue | None = None) -> Catalogue:
         tables = self._tables
         return Catalogue(
             version=tables.version,
@@ -134,6 +135,16 @@ class MemoryCatalogue:
             policies=tuple(tables.policies[name] for name in sorted(tables.policies)),
             issuers=dict(tables.issuers),
         )
+
+    async def offer(self) -> Offer:
+        return Offer(
+            version=self._tables.version,
+            providers=dict(self._tables.providers),
+            services=dict(self._tables.services),
+        )
+
+    async def agent(self, name: AgentName) -> Agent | None:
+        return self._tables.agents.get(name)
 
     async def version(self) -> int:
         return self._tables.version

@@ -1,5 +1,7 @@
 """Denied unless a policy allows it; a deny wins, and the order of policies says nothing."""
 
+import gc
+import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -188,3 +190,16 @@ def test_an_index_looks_at_patterns_alone() -> None:
     ours, everyone = policy(name="ours", agents=("tracker", "tracker")), policy(name="all", agents=("*",))
     index = PolicyIndex([*others, everyone, ours])
     assert index.about(AgentName("tracker"), ServiceName("slack-post")) == (everyone, ours)
+
+
+def test_an_index_that_is_replaced_goes_at_once() -> None:
+    """Without waiting for the garbage collector, which seldom looks at what is old: its policies go too."""
+    index = PolicyIndex([policy()])
+    index.about(QUERY.agent, QUERY.service)
+    seen = weakref.ref(index)
+    gc.disable()
+    try:
+        del index
+        assert seen() is None
+    finally:
+        gc.enable()

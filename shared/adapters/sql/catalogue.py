@@ -1,22 +1,23 @@
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import fields
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Column, RowMapping, Table, select, update
+from sqlalchemy import Column, Row, Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.adapters.sql.columns import noun_of
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.tables import agents, catalogue, issuers, policies, providers, services
 from shared.errors import VaultError
-from shared.model import Agent, AgentName, Catalogue, Issuer, Policy, Provider, ProviderName, Service
+from shared.model import Agent, AgentName, Catalogue, Issuer, Offer, Policy, Provider, ProviderName, Service
 from shared.ports import Declared
 
 Spec = TypeVar("Spec", Provider, Service, Policy, Issuer)
+Shared = TypeVar("Shared", Agent, Policy)
 
 _ROWS_AT_ONCE: Final = 1000
+_AGENT: Final = [agents.c[field.name] for field in fields(Agent)]
 _PROVIDER: Final = TypeAdapter(Provider)
 _SERVICE: Final = TypeAdapter(Service)
 _POLICY: Final = TypeAdapter(Policy)
@@ -29,22 +30,39 @@ class SqlCatalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def load(self) -> Catalogue:
-        """All of it, as of one version. Raises: VaultError for a row that is no declaration."""
+    async def load(self, before: Catalogue | None = None) -> Catalogue:
+        """All of it, as of one version. Agents and policies that `before` has alike are the very same.
+
+        So two catalogues, one of them in use, take hardly more memory than one.
+
+        Raises: VaultError for a row that is no declaration.
+        """
         async with self._database.reading() as connection:
+            offer = await _offer(connection)
             return Catalogue(
-                version=(await connection.execute(select(catalogue.c.version))).scalar_one(),
-                providers={each.name: each for each in await _read(connection, providers, _PROVIDER)},
-                services={each.name: each for each in await _read(connection, services, _SERVICE)},
-                agents={each.name: each for each in await _read_agents(connection)},
-                policies=tuple(await _read(connection, policies, _POLICY)),
-                issuers={each.name: each for each in await _read(connection, issuers, _ISSUER)},
+                version=offer.version,
+                providers=offer.providers,
+                services=offer.services,
+                agents=await _agents(connection, {} if before is None else before.agents),
+                policies=await _policies(connection, () if before is None else before.policies),
+                issuers={each.name: each async for each in _read(connection, issuers, _ISSUER)},
             )
+
+    async def offer(self) -> Offer:
+        """Services and providers alone. Raises: VaultError for a row that is no declaration."""
+        async with self._database.reading() as connection:
+            return await _offer(connection)
+
+    async def agent(self, name: AgentName) -> Agent | None:
+        """One of them."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(*_AGENT).where(agents.c.name == name))).first()
+        return None if row is None else _agent(row)
 
     async def version(self) -> int:
         """The current version: one row of two integers."""
         async with self._database.reading() as connection:
-            return int((await connection.execute(select(catalogue.c.version))).scalar_one())
+            return await _version(connection)
 
     async def apply(self, declared: Declared, now: datetime) -> int:
         """Insert or replace what is declared, and return the new version."""
@@ -82,19 +100,48 @@ async def _raise_version(connection: AsyncConnection) -> int:
     return int((await connection.execute(raised)).scalar_one())
 
 
-async def _read(connection: AsyncConnection, table: Table, kind: TypeAdapter[Spec]) -> list[Spec]:
-    return [_spec(kind, row) async for row in _rows(connection, table.c.name, table.c.spec)]
+async def _version(connection: AsyncConnection) -> int:
+    return int((await connection.execute(select(catalogue.c.version))).scalar_one())
 
 
-async def _read_agents(connection: AsyncConnection) -> list[Agent]:
-    columns = [agents.c[field.name] for field in fields(Agent)]
-    return [noun_of(Agent, row) async for row in _rows(connection, *columns)]
+async def _offer(connection: AsyncConnection) -> Offer:
+    return Offer(
+        version=await _version(connection),
+        providers={each.name: each async for each in _read(connection, providers, _PROVIDER)},
+        services={each.name: each async for each in _read(connection, services, _SERVICE)},
+    )
 
 
-async def _rows(connection: AsyncConnection, *columns: Column[Any]) -> AsyncIterator[RowMapping]:
+async def _agents(connection: AsyncConnection, known: Mapping[AgentName, Agent]) -> Mapping[AgentName, Agent]:
+    found: dict[AgentName, Agent] = {}
+    seen: dict[Any, Any] = {}
+    async for row in _rows(connection, *_AGENT):
+        read = _agent(row)
+        before = known.get(read.name)
+        agent = before if before == read else _shared(read, seen, "description")
+        found[agent.name] = agent
+    return found
+
+
+async def _policies(connection: AsyncConnection, known: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    before = {policy.name: policy for policy in known}
+    seen: dict[Any, Any] = {}
+    found = []
+    async for read in _read(connection, policies, _POLICY):
+        policy = before.get(read.name)
+        found.append(policy if policy == read else _shared(read, seen, "services", "owners", "scopes"))
+    return known if found == list(known) else tuple(found)
+
+
+async def _read(connection: AsyncConnection, table: Table, kind: TypeAdapter[Spec]) -> AsyncIterator[Spec]:
+    async for row in _rows(connection, table.c.name, table.c.spec):
+        yield _spec(kind, row)
+
+
+async def _rows(connection: AsyncConnection, *columns: Column[Any]) -> AsyncIterator[Row[Any]]:
     """By the first column. Some at a time: a hundred thousand at once take as much memory as they say."""
     found = await connection.stream(select(*columns).order_by(columns[0]))
-    async for part in found.mappings().partitions(_ROWS_AT_ONCE):
+    async for part in found.partitions(_ROWS_AT_ONCE):
         for row in part:
             yield row
 
@@ -140,12 +187,22 @@ def _issuer_row(issuer: Issuer) -> dict[str, Any]:
     return {"name": issuer.name, "spec": _ISSUER.dump_python(issuer, mode="json")}
 
 
-def _spec(kind: TypeAdapter[Spec], row: RowMapping) -> Spec:
+def _agent(row: Row[Any]) -> Agent:
+    return Agent(**dict(zip(row._fields, row, strict=True)))
+
+
+def _shared(noun: Shared, seen: dict[Any, Any], *names: str) -> Shared:
+    """With one object for all that is equal: most of many say the same of much."""
+    values = {name: getattr(noun, name) for name in names}
+    return replace(noun, **{name: seen.setdefault(value, value) for name, value in values.items()})
+
+
+def _spec(kind: TypeAdapter[Spec], row: Row[Any]) -> Spec:
     try:
-        return kind.validate_python(row["spec"])
+        return kind.validate_python(row.spec)
     except ValidationError:
         # Its own message would show the values.
         raise VaultError(
-            f"What the database holds as declared for {row['name']!r} cannot be read: "
+            f"What the database holds as declared for {row.name!r} cannot be read: "
             "declare it again with `dispenser apply`, with the newest version in use."
         ) from None

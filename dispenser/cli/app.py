@@ -4,44 +4,19 @@ from typing import Annotated
 
 import typer
 
-from dispenser.cli import (
-    access,
-    agents,
-    audit,
-    catalogue,
-    demonstration,
-    grants,
-    keys,
-    policies,
-    processes,
-    revocations,
-    set_up,
-)
 from dispenser.cli.failure import exit_code, explanation
+from dispenser.cli.lazy_group import MARKUP, LazyGroup
 from dispenser.cli.output import aside
 
 app = typer.Typer(
     name="dispenser",
+    cls=LazyGroup,
     help="The token vault that AI agents ask over a message queue. Begin with [bold]dispenser demo[/bold].",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=MARKUP,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (
-    demonstration,
-    set_up,
-    processes,
-    catalogue,
-    grants,
-    agents,
-    policies,
-    access,
-    audit,
-    keys,
-    revocations,
-):
-    part.register(app)
 
 
 def _print_version(asked: bool) -> None:

@@ -3,7 +3,8 @@ import typer
 from dispenser.cli.failure import Exit, Refused
 from dispenser.cli.output import AsJson, listing, screen, value
 from dispenser.cli.session import execute, opened
-from dispenser.wiring.world import new_id, provider_http
+from dispenser.wiring.provider_http import provider_http
+from dispenser.wiring.world import new_id
 from shared.model import Offer, ProviderName
 from workers.probe import Finding, probe
 

@@ -19,7 +19,7 @@ from dispenser.declared import parse
 from dispenser.secret_sources import read_secrets
 from dispenser.testing.emulator import Emulator
 from dispenser.vault_token import Identity, mint
-from dispenser.wiring import roles
+from dispenser.wiring.embedded import embedded
 from dispenser.wiring.keyring_source import KeyringSource
 from dispenser.wiring.world import World, new_id, utc_now, world
 from shared.adapters.sql.store import migrate
@@ -109,7 +109,7 @@ async def embedded_vault(
         await at.bus.declare()
         await at.store.admins.add(ADMIN_NAME, hashlib.sha256(admin_token.encode()).digest(), at.clock())
         await _declare(at, provider, declared)
-        async with roles.embedded(at, listening):
+        async with embedded(at, listening):
             host, port = listening.getsockname()[:2]
             yield EmbeddedVault(
                 world=at, url=f"http://{host}:{port}", provider=provider, admin_token=admin_token

@@ -8,12 +8,14 @@ import typer
 
 from dispenser import connect, enrol, loopback
 from dispenser.cli.act import recorded
+from dispenser.cli.bus_session import opened_with_bus
 from dispenser.cli.failure import Refused, Usage
 from dispenser.cli.output import AsJson, ago, aside, listing, value
 from dispenser.cli.revocations import grant_revoked
-from dispenser.cli.session import execute, opened, opened_with_bus
+from dispenser.cli.session import execute, opened
 from dispenser.presented import presented
-from dispenser.wiring.world import World, connect_url, utc_now
+from dispenser.wiring.consent import connect_url
+from dispenser.wiring.world import World, utc_now
 from shared.model import (
     AuthorizationCode,
     Enrolment,

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from dispenser.wiring import authority
 from dispenser.wiring.process import run
-from dispenser.wiring.roles import refreshing
 from dispenser.wiring.world import World, world
 from shared import settings as shared_settings
 from shared.errors import BusUnavailable
@@ -46,21 +45,6 @@ async def opened(role: str = "cli") -> AsyncIterator[World]:
     async with world(settings(), role) as here:
         await here.store.ping()
         yield here
-
-
-@asynccontextmanager
-async def opened_with_bus(role: str = "cli") -> AsyncIterator[World]:
-    """The vault's stores and its broker.
-
-    Where the broker is this process's memory, a refresher runs here too: no other could hear of anything.
-    """
-    async with opened(role) as here:
-        await started(here)
-        if not here.settings.embedded:
-            yield here
-            return
-        async with refreshing(here):
-            yield here
 
 
 async def started(here: World) -> None:

@@ -20,7 +20,8 @@ from dispenser.discovery import discover
 from dispenser.secret_sources import read_secrets
 from dispenser.wiring import broker_files
 from dispenser.wiring.keyring_source import KeyringSource
-from dispenser.wiring.world import provider_http, utc_now, world
+from dispenser.wiring.provider_http import provider_http
+from dispenser.wiring.world import utc_now, world
 from shared.adapters.sql.store import migrate
 from shared.errors import ConfigurationError
 from shared.model import ProviderName

@@ -4,13 +4,33 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import structlog
 import uvicorn
 
 from dispenser.http.app import build_app
 from dispenser.issuer_keys import IssuerKeys
-from dispenser.wiring.world import Desk, World, new_id, provider_http
+from dispenser.wiring.desk import Desk, desk
+from dispenser.wiring.process import Stop
+from dispenser.wiring.provider_http import provider_http
+from dispenser.wiring.role import connected, on_the_databases_time
+from dispenser.wiring.world import World, new_id
 from dispenser.workloads import Workloads
 from shared.ports import ProviderHttp
+
+log = structlog.get_logger()
+
+
+async def gateway(world: World, listening: socket.socket) -> None:
+    """The HTTP door, until the process is asked to stop."""
+    async with Stop() as stop:
+        await connected(world)
+        async with (
+            on_the_databases_time(world) as timed,
+            desk(timed) as at,
+            http_door(timed, at, listening),
+        ):
+            log.info("Serving agents over HTTP", process=world.name)
+            await stop.asked()
 
 
 class _Server(uvicorn.Server):

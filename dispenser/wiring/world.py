@@ -3,32 +3,21 @@
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from dispenser import connect_ticket
-from dispenser.bounded_journal import bounded
-from dispenser.catalogue_view import CatalogueView
-from dispenser.dispense import Dispenser
-from dispenser.limits import Limits
-from dispenser.metrics import Metrics
-from dispenser.polling import polled
-from dispenser.revocation_view import RevocationView
 from dispenser.wiring.keyring_source import KeyringSource
 from dispenser.wiring.keyring_view import KeyringView, followed
 from shared.adapters.amqp_bus import AmqpBus
-from shared.adapters.audit_journal import FileAuditJournal
 from shared.adapters.memory_bus import MemoryBus
 from shared.adapters.memory_cache import MemoryCache
-from shared.adapters.provider_http import HttpxProviderHttp
 from shared.adapters.redis_cache import RedisCache
 from shared.adapters.sql.store import SqlStore
 from shared.keyring import Keyring
-from shared.model import Owner, ServiceName
-from shared.ports import AuditJournal, Bus, Cache, Clock, Store
+from shared.ports import Bus, Cache, Clock, Store
 from shared.settings import MEMORY_URL, Settings
 
 
@@ -77,64 +66,6 @@ async def world(settings: Settings, role: str) -> AsyncIterator[World]:
         await bus.close()
         await cache.close()
         await store.close()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """What a door needs to answer agents."""
-
-    dispenser: Dispenser
-    catalogue: CatalogueView
-    journal: AuditJournal
-    #: Of every door of this process.
-    metrics: Metrics
-
-
-@asynccontextmanager
-async def desk(world: World) -> AsyncIterator[Desk]:
-    """A request path with its catalogue and its audit journal. Raises: StoreUnavailable, AuditUnavailable."""
-    catalogue = CatalogueView(world.store.catalogue)
-    revocations = RevocationView(world.store.revocations, world.clock)
-    async with (
-        polled(catalogue.look, "catalogue"),
-        polled(revocations.look, "revocations"),
-        FileAuditJournal(journal_folder(world.settings), world.name) as file,
-        bounded(file) as journal,
-    ):
-        dispenser = Dispenser(
-            store=world.store,
-            cache=world.cache,
-            bus=world.bus,
-            keys=world.keys,
-            catalogue=catalogue,
-            revocations=revocations,
-            journal=journal,
-            clock=world.clock,
-            vault=world.settings.vault_name,
-            connect_url=connect_url(world),
-            new_id=new_id,
-            limits=Limits(
-                max_requests_per_second=world.settings.max_requests_per_second,
-                max_concurrency=world.settings.max_concurrency,
-            ),
-        )
-        yield Desk(dispenser=dispenser, catalogue=catalogue, journal=journal, metrics=Metrics())
-
-
-def provider_http(settings: Settings) -> HttpxProviderHttp:
-    """The way to providers and issuers, as the operator allows it. Whoever has it closes it."""
-    return HttpxProviderHttp(settings.private_networks, ca_file=settings.provider_ca_file)
-
-
-def connect_url(world: World) -> Callable[[ServiceName, Owner], str]:
-    """Makes the addresses at which owners give consent."""
-
-    def address(service: ServiceName, owner: Owner) -> str:
-        expires_at = world.clock() + timedelta(seconds=connect_ticket.LIFETIME_SECONDS)
-        ticket = connect_ticket.mint(world.keys, service, owner, expires_at=expires_at)
-        return connect_ticket.connect_url(world.settings.public_url, service, owner, ticket)
-
-    return address
 
 
 def journal_folder(settings: Settings) -> Path:

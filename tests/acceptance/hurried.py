@@ -7,7 +7,7 @@ import sys
 from types import ModuleType
 
 from dispenser.__main__ import main
-from dispenser.cli import processes
+from dispenser.cli import work
 from shared.adapters import provider_http
 
 
@@ -18,7 +18,7 @@ def hurry(module: ModuleType, factor: float) -> None:
 
 
 if __name__ == "__main__":
-    assert processes  # has loaded every worker
+    assert work  # has loaded every worker
     factor = float(sys.argv.pop(1))
     for module in [provider_http, *(m for name, m in sys.modules.items() if name.startswith("workers."))]:
         hurry(module, factor)

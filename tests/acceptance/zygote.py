@@ -16,6 +16,8 @@ import psycopg  # noqa: F401 - loaded by a process's first connection
 import uvloop  # noqa: F401 - and by its loop
 
 from dispenser.cli.app import app
+from dispenser.cli.commands import COMMANDS
+from dispenser.cli.lazy_group import loaded
 from shared.adapters.sql import migration
 from workers import decision
 
@@ -26,6 +28,8 @@ AMBIGUITY_SECONDS = 30.0
 def main() -> None:
     decision.AMBIGUITY_SECONDS = AMBIGUITY_SECONDS  # type: ignore[misc]
     migration.head()
+    for command in COMMANDS:
+        loaded(command)
     gc.freeze()  # what is loaded stays shared: a fork need not copy it to count its references
     for line in sys.stdin:
         asked = json.loads(line)

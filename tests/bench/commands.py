@@ -7,12 +7,16 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from subprocess import CompletedProcess
 
+from dispenser.cli.commands import COMMANDS
+
+#: Of the commands: each is loaded by its first use.
+MODULES = {f"dispenser.cli.{listed.module}" for listed in COMMANDS.values()}
 _FORKING = multiprocessing.get_context("forkserver")
 
 
 def load() -> None:
     """Start loading them, in the background."""
-    _FORKING.set_forkserver_preload(["dispenser.cli.app", "typer.testing"])
+    _FORKING.set_forkserver_preload(["dispenser.cli.app", "typer.testing", *MODULES])
     forkserver.ensure_running()
 
 

@@ -21,7 +21,7 @@ from dispenser.http.problems import MEDIA_TYPE
 from dispenser.revoke import revoke_agent
 from dispenser.testing.behaviour import Behaviour
 from dispenser.testing.emulator import Emulator
-from dispenser.wiring.world import connect_url
+from dispenser.wiring.consent import connect_url
 from shared.model import AgentName, Owner, ServiceName
 from shared.settings import Settings
 

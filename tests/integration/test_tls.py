@@ -21,7 +21,7 @@ from vault_jwt import vault_jwt
 from dispenser import Vault
 from dispenser.client.errors import Misconfigured
 from dispenser.wiring import authority
-from dispenser.wiring.world import provider_http
+from dispenser.wiring.provider_http import provider_http
 from shared.adapters.amqp_bus import AmqpBus
 from shared.adapters.certificate import OTHER_NAME, UNKNOWN, UNKNOWN_PROVIDER
 from shared.adapters.provider_http import _believed

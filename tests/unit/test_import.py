@@ -22,7 +22,7 @@ SERVER = {
     ),
     *("sqlalchemy", "starlette", "structlog", "typer", "uvicorn", "uvloop", "yaml", "shared", "workers"),
 }
-LOADED = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+LOADED = "import sys; print(end=chr(0)); print(*sorted({name.partition('.')[0] for name in sys.modules}))"
 
 
 def loaded(script: str, *, cwd: Path = ROOT) -> set[str]:
@@ -36,7 +36,7 @@ def loaded(script: str, *, cwd: Path = ROOT) -> set[str]:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    return set(run.stdout.split())
+    return set(run.stdout.rpartition("\0")[2].split())
 
 
 USED = """
@@ -71,8 +71,39 @@ def test_a_vault_loads_its_own_transport_and_no_servers_library(
     assert found.isdisjoint(unused)
 
 
-def test_the_command_line_loads_no_web_server_until_it_serves() -> None:
-    assert loaded("import dispenser.cli.app").isdisjoint({"fastapi", "starlette", "uvicorn"})
+WEB_SERVER = {"fastapi", "starlette", "uvicorn", "jinja2"}
+# Not pydantic, which typer loads itself, to read a command's arguments.
+DRIVERS = {"aio_pika", "aiosqlite", "alembic", "cryptography", "httpx", "redis", "sqlalchemy"}
+COMMAND = """
+import sys
+from dispenser.cli.app import app
+try:
+    app({arguments!r})
+except SystemExit as ended:
+    assert ended.code == {code}, ended.code
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["--version"], 0), ([], 2), (["no-such-command"], 2)], ids=str
+)
+def test_the_command_line_tells_of_itself_without_what_its_commands_need(
+    arguments: list[str], code: int
+) -> None:
+    found = loaded(COMMAND.format(arguments=arguments, code=code))
+    assert found.isdisjoint({*WEB_SERVER, *DRIVERS, "workers"})
+
+
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("serve", {*WEB_SERVER, "httpx", "workers"}),
+        ("gateway", {"workers"}),
+        ("work", {*WEB_SERVER, "prometheus_client"}),
+    ],
+)
+def test_a_process_loads_nothing_that_only_another_needs(module: str, unneeded: set[str]) -> None:
+    assert loaded(f"import dispenser.cli.{module}").isdisjoint(unneeded)
 
 
 @pytest.mark.parametrize("url", ["amqp://guest:guest@127.0.0.1:1", "http://127.0.0.1:1"])

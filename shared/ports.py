@@ -240,6 +240,8 @@ class Claim:
 
     grant: Grant
     intent: Intent
+    #: The highest generation that the audit knew of the grant before its row was read; 0: it knew none.
+    audited: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,16 +83,15 @@ class Rotation:
     async def _in_turn(self, grant: Grant, registration: Registration) -> Result:
         if (closed := await self._closed_off(registration)) is not None:
             return closed
-        # Before the claim: what the audit knew then was in the row first, unless the row is an older one.
-        audited = await self._bench.store.audit.generation(grant.service, grant.owner)
         claim = await self._bench.claims.take(grant)
         if isinstance(claim, Unclaimed):
             return Busy() if claim.why == "busy" else Skipped(claim.why)
         if (why := self._hindrance(claim.grant, registration, grant.generation)) is not None:
             await self._unsent(claim, why)
             return Skipped(why)
-        if decision.is_restored(claim.grant, registration.provider, audited):
-            log.critical(RESTORED, grant=grant.id, generation=claim.grant.generation, audited=audited)
+        # What the audit knew then was in the row first, unless the row is an older one.
+        if decision.is_restored(claim.grant, registration.provider, claim.audited):
+            log.critical(RESTORED, grant=grant.id, generation=claim.grant.generation, audited=claim.audited)
             return await self._conclusion.fail(claim.intent, claim.grant, _RESTORED_FAILURE)
         return await self._asked(claim, registration)
 

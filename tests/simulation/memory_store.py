@@ -293,7 +293,7 @@ class MemoryRotations:
         )
         self._tables.intents[intent.id] = IntentRow(intent)
         row.lease_holder, row.lease_until = holder, lease_until
-        return Claim(grant=row.grant, intent=intent)
+        return Claim(grant=row.grant, intent=intent, audited=self._audited(row.grant))
 
     async def commit(
         self,
@@ -377,6 +377,11 @@ class MemoryRotations:
     async def intent(self, intent_id: IntentId) -> tuple[Intent, str | None] | None:
         row = self._tables.intents.get(intent_id)
         return None if row is None else (row.intent, row.outcome)
+
+    def _audited(self, grant: Grant) -> int:
+        records = self._tables.audit.values()
+        place = (grant.service, grant.owner)
+        return max((r.generation or 0 for r in records if (r.service, r.owner) == place), default=0)
 
     def _refusal(self, row: GrantRow, generation: int, holder: str, now: datetime) -> str | None:
         if row.grant.generation != generation:

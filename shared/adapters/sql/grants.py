@@ -2,13 +2,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, case, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, case, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.adapters.sql.columns import UtcDateTime, noun_of
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.outbox import put_events
 from shared.adapters.sql.tables import grants, handbacks, refreshable
+from shared.adapters.sql.together import Together
 from shared.messages import LifecycleEvent
 from shared.model import Grant, GrantId, GrantState, Owner, ServiceName
 
@@ -23,6 +24,7 @@ _REVOKED: Final = {
     "credential_expires_at": None,
     "warn_at": None,
 }
+_OF_IDS: Final = select(grants).where(grants.c.id.in_(bindparam("ids", expanding=True)))
 
 
 class SqlGrants:
@@ -30,6 +32,7 @@ class SqlGrants:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._gets: Together[GrantId, Grant | None] = Together(self._get)
 
     async def find(self, service: ServiceName, owner: Owner) -> Grant | None:
         """The grant of an owner for a service."""
@@ -37,7 +40,7 @@ class SqlGrants:
 
     async def get(self, grant_id: GrantId) -> Grant | None:
         """The grant of an id."""
-        return await self._one(grants.c.id == grant_id)
+        return await self._gets.call(grant_id)
 
     async def select(self, *, service: ServiceName | None = None, owner: Owner | None = None) -> list[Grant]:
         """Grants of a service, an owner, both or all, by service and owner."""
@@ -116,6 +119,12 @@ class SqlGrants:
         query = select(grants).where(grants.c.state == GrantState.REVOKED, grants.c.updated_at >= moment)
         async with self._database.reading() as connection:
             return [noun_of(Grant, row) for row in (await connection.execute(query)).mappings()]
+
+    async def _get(self, ids: Sequence[GrantId], *, patient: bool) -> list[Grant | None]:  # noqa: ARG002
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(_OF_IDS, {"ids": list(dict.fromkeys(ids))})).mappings()
+            found = {row["id"]: noun_of(Grant, row) for row in rows}
+        return [found.get(grant_id) for grant_id in ids]
 
     async def _one(self, *conditions: ColumnElement[bool]) -> Grant | None:
         async with self._database.reading() as connection:

@@ -11,14 +11,7 @@ from shared.adapters.sql.tables import outbox
 from shared.adapters.sql.together import Together
 from shared.messages import LifecycleEvent
 
-#: What somebody else has locked is being forgotten.
-_FORGOTTEN: Final = delete(outbox).where(
-    outbox.c.id.in_(
-        select(outbox.c.id)
-        .where(outbox.c.id.in_(bindparam("ids", expanding=True)))
-        .with_for_update(skip_locked=True)
-    )
-)
+_FORGOTTEN: Final = delete(outbox).where(outbox.c.id.in_(bindparam("ids", expanding=True)))
 
 
 class SqlOutbox:

@@ -2,20 +2,19 @@ import asyncio
 import hashlib
 import os
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import msgpack
 
 from shared.errors import VaultError
 from shared.model import GrantId, Owner
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from shared.rounds import Rounds
 
 MAGIC: Final = b"dispenser spool 1\n"
 #: Room for an answer of 64 KiB, sealed, and the header.
@@ -23,6 +22,8 @@ RESERVED_BYTES: Final = 80 * 1024
 _LENGTH: Final = struct.Struct(">I")
 _DIGEST_BYTES: Final = 32
 _SUFFIX: Final = ".spool"
+#: Files that are written before they are synced, at most.
+_MOST_AT_ONCE: Final = 64
 
 
 class SpoolUnavailable(VaultError):
@@ -60,11 +61,17 @@ class Pending:
     sealed: bytes | None = field(repr=False)
 
 
+#: Something to do to one file, in steps; given what syncs the folder.
+_Errand = Callable[[Callable[[], None]], Iterator[None]]
+
+
 class Spool:
     """Keeps providers' sealed answers on disk from before they are parsed until they are committed.
 
     Room is taken before a request is sent, so that a full disk is found then and not when the answer is here.
-    One process has the folder to itself. Files: magic | length | digest | header, then length | digest |
+    One process has the folder to itself. What several entries need at once is done in steps, each for all of
+    them before the next: a disk that is told to sync one file takes along what was written to the others.
+    Files: magic | length | digest | header, then length | digest |
     answer; a torn part fails its digest.
     """
 
@@ -72,19 +79,20 @@ class Spool:
         self._folder = folder
         #: Answers that the disk refused: kept here, so that a replay in this process still finds them.
         self._unwritten: dict[str, Pending] = {}
+        self._errands: Rounds[_Errand, None] = Rounds(self._together, limit=_MOST_AT_ONCE)
 
     async def reserve(self, entry: Entry) -> None:
         """Take the room for an answer; durable once this returns.
 
         Raises: SpoolUnavailable, and takes none.
         """
-        await self._on_disk(self._reserve, entry)
+        await self._done(partial(self._reserve, entry))
 
     async def write(self, entry: Entry, sealed: bytes) -> None:
         """Put the answer into its room; durable once this returns. Raises: SpoolUnavailable, and keeps the
         answer in memory."""
         try:
-            await self._on_disk(self._write, entry, sealed)
+            await self._done(lambda _: self._write(entry, sealed))
         except SpoolUnavailable:
             self._unwritten[entry.id] = Pending(entry=entry, sealed=sealed)
             raise
@@ -92,49 +100,69 @@ class Spool:
     async def delete(self, entry_id: str) -> None:
         """Forget an entry that has come to its end. Raises: SpoolUnavailable."""
         self._unwritten.pop(entry_id, None)
-        await self._on_disk(self._delete, entry_id)
+        await self._done(lambda _: self._deleted(entry_id))
 
     async def sweep(self) -> int:
         """Remove the room that a process took and died before it said what for: nothing was sent. Returns how
         much there was. To be called before this process takes any. Raises: SpoolUnavailable."""
-        return await self._on_disk(self._sweep)
+        with self._telling():
+            return await asyncio.to_thread(self._sweep)
 
     async def pending(self) -> list[Pending]:
         """What has not come to its end, in this process or one before it. Raises: SpoolUnavailable."""
-        return await self._on_disk(self._pending)
+        with self._telling():
+            return await asyncio.to_thread(self._pending)
 
-    async def _on_disk(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    async def _done(self, errand: _Errand) -> None:
+        with self._telling():
+            await self._errands.join(errand)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Raises: SpoolUnavailable, where the disk fails."""
         try:
-            return await asyncio.to_thread(call, *arguments, **named)
+            yield
         except OSError as error:
             raise SpoolUnavailable(f"The spool at {self._folder} failed: {error.strerror}.") from error
 
-    def _reserve(self, entry: Entry) -> None:
+    async def _together(self, errands: Sequence[_Errand]) -> Sequence[OSError | None]:
+        # Synced once for all whose files are new: by then every one of them has been made.
+        sync_folder = cache(self._sync_folder)
+        return await asyncio.to_thread(_in_step, [errand(sync_folder) for errand in errands])
+
+    def _reserve(self, entry: Entry, sync_folder: Callable[[], None]) -> Iterator[None]:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._take_room(entry)
-            self._sync_folder()
+            yield from self._take_room(entry)
+            yield
+            sync_folder()
         except OSError:
             with suppress(OSError):
                 self._delete(entry.id)
             raise
 
-    def _take_room(self, entry: Entry) -> None:
+    def _take_room(self, entry: Entry) -> Iterator[None]:
         handle = os.open(self._path(entry.id), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _allocate(handle)
             _write_at(handle, MAGIC + _framed(_packed(entry)), 0)
+            yield
             os.fsync(handle)
         finally:
             os.close(handle)
 
-    def _write(self, entry: Entry, sealed: bytes) -> None:
+    def _write(self, entry: Entry, sealed: bytes) -> Iterator[None]:
         handle = os.open(self._path(entry.id), os.O_RDWR | os.O_CLOEXEC)
         try:
             _write_at(handle, _framed(sealed), len(MAGIC) + len(_framed(_packed(entry))))
+            yield
             os.fdatasync(handle)
         finally:
             os.close(handle)
+
+    def _deleted(self, entry_id: str) -> Iterator[None]:
+        self._delete(entry_id)
+        yield
 
     def _delete(self, entry_id: str) -> None:
         # Not synced: an entry that comes back after a power cut is recognized as done.
@@ -165,6 +193,22 @@ class Spool:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _in_step(errands: Sequence[Iterator[None]]) -> Sequence[OSError | None]:
+    """Do a step of each, and then the next. What the disk refuses to one of them is its own trouble."""
+    failed: dict[int, OSError] = {}
+    under_way = dict(enumerate(errands))
+    while under_way:
+        for number, errand in list(under_way.items()):
+            try:
+                next(errand)
+            except StopIteration:
+                del under_way[number]
+            except OSError as error:
+                del under_way[number]
+                failed[number] = error
+    return [failed.get(number) for number in range(len(errands))]
 
 
 def _allocate(handle: int) -> None:

@@ -1,7 +1,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from typing import Final
@@ -80,9 +80,9 @@ class WatchedSpool(Spool):
         self._requests.reserved(entry.id)
         await super().reserve(entry)
 
-    def _write(self, entry: Entry, sealed: bytes) -> None:
+    def _write(self, entry: Entry, sealed: bytes) -> Iterator[None]:
         try:
-            super()._write(entry, sealed)
+            yield from super()._write(entry, sealed)
         except OSError:
             self._history.add(Spooled, call=self._requests.of(entry.id), durable=False)
             raise

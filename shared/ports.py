@@ -296,8 +296,10 @@ class RotationStore(Protocol):
         renewal: Renewal,
         now: datetime,
         events: Sequence[LifecycleEvent],
+        expected_state: GrantState | None = None,
     ) -> Grant | None:
-        """Compare-and-swap on generation and fingerprint: generation + 1, state `active`, failures 0, no
+        """Compare-and-swap on generation and fingerprint, and on the state where the events tell of it:
+        generation + 1, state `active`, failures 0, no
         doubt left, intent closed as `done`, lease ended, events into the outbox. None: the grant is not as
         expected, and nothing was written."""
 

@@ -30,10 +30,11 @@ class Conclusion:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
-    async def conclude(self, intent: Intent, answer: Answer | None) -> Result:
-        """Have an answer take effect. None: it is lost."""
+    async def conclude(self, intent: Intent, answer: Answer | None, seen: Grant | None = None) -> Result:
+        """Have an answer take effect. None: it is lost. `seen`: the grant as it was claimed, which mostly is
+        how it is found."""
         try:
-            result = await self._concluded(intent, answer)
+            result = await self._concluded(intent, answer, seen)
         except StoreUnavailable as error:
             log.warning("A provider's answer waits in the spool", intent=intent.id, why=str(error))
             return Spooled()
@@ -72,16 +73,16 @@ class Conclusion:
         told = await self._audit("grant.refresh_failed", error, failed, reason=failed.state.value)
         return Failed(error) if told else Spooled()
 
-    async def _concluded(self, intent: Intent, answer: Answer | None) -> Result:
-        grant = await self._bench.store.grants.get(intent.grant_id)
+    async def _concluded(self, intent: Intent, answer: Answer | None, seen: Grant | None) -> Result:
+        grant = seen or await self._bench.store.grants.get(intent.grant_id)
         registration = await self._bench.providers.registration(grant.service) if grant else None
         if grant is None or registration is None:
             return await self._superseded(intent, grant)
         if answer is None:
-            return await self._refused(intent, grant, registration, NO_ANSWER)
+            return await self._refused(intent, registration, NO_ANSWER)
         read = outcome.read(answer, registration.provider, self._bench.clock())
         if isinstance(read, Refused):
-            return await self._refused(intent, grant, registration, read)
+            return await self._refused(intent, registration, read)
         await self._bench.incidents.client_accepted(registration)
         return await self._keep(intent, grant, registration, answer, read)
 
@@ -144,6 +145,7 @@ class Conclusion:
             intent,
             expected_generation=grant.generation,
             expected_fingerprint=intent.fingerprint,
+            expected_state=grant.state,
             renewal=columns,
             now=now,
             events=events,
@@ -192,10 +194,12 @@ class Conclusion:
 
     # -------------------------------------------------------------------------------------------- no token
 
-    async def _refused(
-        self, intent: Intent, grant: Grant, registration: Registration, refused: Refused
-    ) -> Result:
+    async def _refused(self, intent: Intent, registration: Registration, refused: Refused) -> Result:
         bench = self._bench
+        # Read anew: what became of the grant meanwhile tells whether the refusal is its own.
+        grant = await bench.store.grants.get(intent.grant_id)
+        if grant is None:
+            return await self._superseded(intent, grant)
         failure = decision.failure(
             refused,
             grant,

@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 
 from shared.envelope import open_provider_secrets
-from shared.errors import ConfigurationError, KeyMissing, SealBroken
+from shared.errors import ConfigurationError, KeyMissing, SealBroken, StoreUnavailable
 from shared.keyring import Keyring
 from shared.model import Offer, Provider, ProviderName, ProviderSecrets, Service, ServiceName
 from shared.ports import CatalogueStore, Clock
@@ -34,6 +34,8 @@ class Providers:
         self._clock = clock
         self._offer: Offer | None = None
         self._checked_at: datetime | None = None
+        #: As of this offer.
+        self._secrets: dict[ProviderName, ProviderSecrets] = {}
         self._standings: dict[ProviderName, Standing] = {}
 
     async def registration(self, name: ServiceName) -> Registration | None:
@@ -49,15 +51,21 @@ class Providers:
 
     async def secrets(self, registration: Registration) -> ProviderSecrets:
         """The provider's secrets, the one to use first. Raises: StoreUnavailable, ConfigurationError."""
-        provider = registration.provider
-        sealed = await self._store.provider_secrets(provider.name)
+        name = registration.provider.name
+        opened = self._secrets.get(name) or await self._opened(registration.provider)
+        return registration.standing.circuit.ordered(opened)
+
+    async def _opened(self, provider: Provider) -> ProviderSecrets:
+        offer, sealed = self._offer, await self._store.provider_secrets(provider.name)
         try:
             opened = open_provider_secrets(self._keys, provider, sealed)
         except (SealBroken, KeyMissing) as error:
             raise ConfigurationError(
                 [f"Provider {provider.name}: its secrets do not open. Apply its declaration with them again."]
             ) from error
-        return registration.standing.circuit.ordered(opened)
+        if offer is self._offer:  # they may be older than one that was read meanwhile
+            self._secrets[provider.name] = opened
+        return opened
 
     async def _current(self) -> Offer:
         now = self._clock()
@@ -65,15 +73,20 @@ class Providers:
             return await self._load()
         if self._checked_at is not None and now - self._checked_at < timedelta(seconds=FRESH_SECONDS):
             return self._offer
-        if await self._store.version() != self._offer.version:
-            return await self._load()
+        # One looks, and the others go by what is known meanwhile.
         self._checked_at = now
-        return self._offer
+        try:
+            moved = await self._store.version() != self._offer.version
+        except StoreUnavailable:
+            self._checked_at = None
+            raise
+        return await self._load() if moved else self._offer
 
     async def _load(self) -> Offer:
         now = self._clock()
         self._offer = offer = await self._store.offer()
         self._checked_at = now
+        self._secrets = {}
         self._standings = {name: s for name, s in self._standings.items() if name in offer.providers}
         return offer
 

@@ -118,7 +118,7 @@ class Rotation:
                 if not decision.may_send(lease_until, bench.clock()):
                     return await self._unsent(claim, "lease_too_short")
                 answer = await bench.endpoint.ask(entry, request)
-                return await self._conclusion.conclude(claim.intent, answer)
+                return await self._conclusion.conclude(claim.intent, answer, claim.grant)
         except SpoolUnavailable as error:
             log.critical("Nothing is refreshed without a spool", why=str(error))
             return await self._unsent(claim, error.code)

@@ -304,10 +304,13 @@ class MemoryRotations:
         renewal: Renewal,
         now: datetime,
         events: Sequence[LifecycleEvent],
+        expected_state: GrantState | None = None,
     ) -> Grant | None:
         row = self._tables.grants.get(intent.grant_id)
         expected = (expected_generation, expected_fingerprint)
         if row is None or (row.grant.generation, row.grant.credential_fingerprint) != expected:
+            return None
+        if expected_state not in (None, row.grant.state):
             return None
         row.lease_holder = row.lease_until = row.announced_until = None
         row.grant = replace(

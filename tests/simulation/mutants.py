@@ -77,6 +77,7 @@ def no_swap() -> Iterator[None]:
             return None
         named["expected_generation"] = row.grant.generation
         named["expected_fingerprint"] = row.grant.credential_fingerprint
+        named["expected_state"] = row.grant.state
         return await commit(self, intent, **named)
 
     with patch.object(MemoryRotations, "commit", blind):

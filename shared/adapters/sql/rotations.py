@@ -58,6 +58,7 @@ class _Swap:
 
     intent: Intent
     expected: tuple[int, bytes]
+    expected_state: GrantState | None
     renewal: Renewal
     now: datetime
     events: Sequence[LifecycleEvent]
@@ -65,6 +66,8 @@ class _Swap:
     def renewed(self, grant: Grant | None) -> Grant | None:
         """What becomes of the grant. None: it is not as expected."""
         if grant is None or (grant.generation, grant.credential_fingerprint) != self.expected:
+            return None
+        if self.expected_state not in (None, grant.state):
             return None
         return replace(grant, **_renewed(self.renewal, grant.generation + 1, self.now))
 
@@ -100,6 +103,7 @@ class SqlRotations:
         renewal: Renewal,
         now: datetime,
         events: Sequence[LifecycleEvent],
+        expected_state: GrantState | None = None,
     ) -> Grant | None:
         """Write the new credential where the grant still has the one that was redeemed.
 
@@ -108,6 +112,7 @@ class SqlRotations:
         swap = _Swap(
             intent=intent,
             expected=(expected_generation, expected_fingerprint),
+            expected_state=expected_state,
             renewal=renewal,
             now=now,
             events=events,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 Fetch = Callable[[Sequence[str]], Awaitable[list[bytes | None]]]
 Values = list[bytes | None]
@@ -38,17 +39,24 @@ class Gathering:
         batch = self._open = _Batch()
         task = asyncio.create_task(self._fill(batch))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(partial(self._ended, batch))
         return batch
 
-    async def _fill(self, batch: "_Batch") -> None:
+    def _ended(self, batch: "_Batch", task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        # One that is cancelled before it began could not tell its askers itself.
+        if task.cancelled():
+            self._close(batch)
+            batch.cancel()
+
+    def _close(self, batch: "_Batch") -> None:
         if batch is self._open:
             self._open = None
+
+    async def _fill(self, batch: "_Batch") -> None:
+        self._close(batch)
         try:
             batch.settle(await self._fetch(list(batch.keys)))
-        except asyncio.CancelledError:
-            batch.cancel()
-            raise
         except Exception as error:  # noqa: BLE001 - each of those who wait is told
             batch.fail(error)
 

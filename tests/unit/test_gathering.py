@@ -77,3 +77,20 @@ async def test_who_gives_up_takes_nobody_along(source):
     source.open.set()
     assert await patient == [b"a"]
     assert impatient.cancelled()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_fetch_that_is_cancelled_ends_its_askers_with_it_and_nobody_after(source, begun):
+    source.open.clear()
+    gathering = Gathering(source.fetch, limit=100)
+    before = asyncio.all_tasks()
+    asker = asyncio.ensure_future(gathering.get_many(["a"]))
+    await asyncio.sleep(0)
+    [fetching] = asyncio.all_tasks() - before - {asker}
+    if begun:
+        await source.asked.wait()
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asker
+    source.open.set()
+    assert await gathering.get_many(["a"]) == [b"a"]

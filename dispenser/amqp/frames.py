@@ -24,6 +24,9 @@ DELIVER: Final = b"\x00\x3c\x00\x3c"
 RETURN: Final = b"\x00\x3c\x00\x32"
 ACK: Final = b"\x00\x3c\x00\x50"
 NACK: Final = b"\x00\x3c\x00\x78"
+#: Of what it says of channels, `channel.open-ok` and `channel.close`.
+CHANNEL_OPEN: Final = b"\x00\x14\x00\x0b"
+CHANNEL_CLOSE: Final = b"\x00\x14\x00\x28"
 
 _HEAD: Final = struct.Struct(">BHI")
 _LONG_LONG: Final = struct.Struct(">Q")

@@ -29,4 +29,5 @@ async def connected(connection: Connection, timeout_seconds: float) -> Line:
         raise
     assert connection.transport is not None  # noqa: S101 - it is connected
     assert transport.writer is not None  # noqa: S101 - by this transport
-    return Line(connection, deliveries, FrameWriter(connection.transport.connection, transport.writer))
+    writer = FrameWriter(connection.transport.connection, transport.writer, deliveries.closed)
+    return Line(connection, deliveries, writer)

@@ -17,6 +17,8 @@ from dispenser.amqp import frames
 from dispenser.amqp.frames import (
     ACK,
     BODY,
+    CHANNEL_CLOSE,
+    CHANNEL_OPEN,
     DELIVER,
     FRAME_BYTES,
     HEAD_BYTES,
@@ -63,6 +65,8 @@ class Deliveries:
     def __init__(self) -> None:
         self._takers: dict[int, tuple[Taker, Confirms | None]] = {}
         self._incoming: dict[int, _Incoming] = {}
+        #: Channels that the broker has closed: a frame on one of them costs the connection.
+        self.closed: set[int] = set()
 
     def take(self, channel: int, taker: Taker, confirms: Confirms | None = None) -> None:
         """From now on, before anything is consumed on the channel. `confirms` None: they are the driver's."""
@@ -87,6 +91,15 @@ class Deliveries:
             del self._incoming[channel]
             incoming.taker(incoming.message())
         return True
+
+    def passed(self, kind: int, channel: int, payload: bytes) -> None:
+        """A frame is the driver's, which may be some turns late in hearing that a channel is closed."""
+        if kind != METHOD:
+            return
+        if payload.startswith(CHANNEL_CLOSE):
+            self.closed.add(channel)
+        elif payload.startswith(CHANNEL_OPEN):
+            self.closed.discard(channel)
 
     def _begun(self, channel: int, payload: bytes, taker: Taker, confirms: Confirms | None) -> bool:
         method = payload[: len(DELIVER)]
@@ -180,7 +193,9 @@ class DeliveringReader:
             if len(buffer) < end:
                 break
             self._at = end
-            if not self._deliveries.taken(kind, channel, buffer[at + HEAD_BYTES : end - 1]):
+            payload = buffer[at + HEAD_BYTES : end - 1]
+            if not self._deliveries.taken(kind, channel, payload):
+                self._deliveries.passed(kind, channel, payload)
                 self._heard_at = self._clock()
                 return buffer[at:end]
             at = end

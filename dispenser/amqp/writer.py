@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Container
 from typing import Final
 
 from aiormq.abc import AbstractConnection
@@ -14,22 +15,34 @@ class FrameWriter:
     as the driver's own are, so neither cuts into the other's.
     """
 
-    def __init__(self, connection: AbstractConnection, stream: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, connection: AbstractConnection, stream: asyncio.StreamWriter, closed: Container[int]
+    ) -> None:
+        """`closed`: the channels that the broker has closed, by now."""
         self._connection = connection
         self._stream = stream
+        self._closed = closed
         self._loop = asyncio.get_running_loop()
-        self._frames: list[bytes] = []
+        self._waiting: list[tuple[int, bytes]] = []
 
     @property
     def frame_max(self) -> int:
         """Bytes of a frame, at most."""
         return int(self._connection.connection_tune.frame_max)
 
-    def write(self, frames: bytes) -> None:
-        """Whole frames, of channels that are open. They are lost with the connection."""
-        if not self._frames:
-            self._loop.call_soon(self._flush)
-        self._frames.append(frames)
+    def write(self, channel: int, frames: bytes) -> None:
+        """Whole frames of a channel that is open. They are lost with it, and with the connection."""
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append((channel, frames))
+
+    def flush(self) -> None:
+        """Send what waits now: before a channel's last word, say, behind which nothing may come."""
+        waiting, self._waiting = self._waiting, []
+        if waiting and not self._stream.is_closing():
+            self._stream.write(
+                b"".join([frames for channel, frames in waiting if channel not in self._closed])
+            )
 
     async def room(self, patience_seconds: float) -> bool:
         """Wait while too much is unsent. False: it still is."""
@@ -40,7 +53,7 @@ class FrameWriter:
 
         False: there still is more.
         """
-        self._flush()
+        self.flush()
         try:
             async with asyncio.timeout(patience_seconds):
                 await self._stream.drain()
@@ -50,8 +63,3 @@ class FrameWriter:
 
     def _unsent(self) -> int:
         return self._stream.transport.get_write_buffer_size()
-
-    def _flush(self) -> None:
-        frames, self._frames = self._frames, []
-        if frames and not self._stream.is_closing():
-            self._stream.write(b"".join(frames))

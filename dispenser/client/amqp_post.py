@@ -69,7 +69,7 @@ class Post:
         message_id = sealed_frame.identifier(body)
         self._expecting[message_id] = expecting
         self._confirms.published(message_id)
-        self._line.writer.write(self._frames(message_id, body, life_seconds))
+        self._line.writer.write(self._channel.number, self._frames(message_id, body, life_seconds))
         return message_id
 
     def forget(self, message_id: str) -> None:

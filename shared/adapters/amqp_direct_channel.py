@@ -28,10 +28,11 @@ class DirectChannel:
         self._opened = opened
         self._deliveries = deliveries
         self._writer = writer
+        self._left = False
 
     @property
     def is_closed(self) -> bool:
-        return self.driver.is_closed
+        return self._left or self.driver.is_closed
 
     def take(self, taker: Taker) -> None:
         """Who takes the deliveries, before anything is consumed."""
@@ -67,11 +68,15 @@ class DirectChannel:
         """Closed at the end."""
         try:
             async with self._opened:
-                yield
+                try:
+                    yield
+                finally:
+                    self._left = True
+                    self._writer.flush()
         finally:
             self._deliveries.leave(self.driver.number)
 
     def _write(self, written: bytes) -> None:
         # A frame on a channel that the broker has closed would cost the connection.
         if not self.is_closed:
-            self._writer.write(written)
+            self._writer.write(self.driver.number, written)

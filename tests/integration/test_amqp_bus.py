@@ -17,6 +17,8 @@ from services.server import Server
 from structlog.testing import capture_logs
 
 from shared.adapters.amqp_bus import AmqpBus
+from shared.adapters.amqp_connection import AmqpConnection
+from shared.adapters.amqp_direct_channel import DirectChannel
 from shared.errors import BusUnavailable, ConfigurationError, QueueFull, Unroutable
 from shared.ports import Ack, Delivery, Outgoing, Settlement
 from shared.topology import DUE_KEY, DUE_QUEUE, REFRESH_EXCHANGE, RPC_EXCHANGE, RPC_KEY, RPC_QUEUE
@@ -279,6 +281,28 @@ async def test_user_info_may_be_percent_encoded(vhost, buses):
     url = vhost.replace("guest:guest@", "%67uest:gu%65st@")
     assert url != vhost
     await _started(buses(url))
+
+
+async def test_what_is_said_on_a_channel_while_it_closes_costs_nobody_the_connection(vhost):
+    connection = AmqpConnection(vhost, name="test")
+    try:
+        await asyncio.wait_for(connection.start(), PATIENCE)
+        channel = await connection.direct_channel()
+        closing = asyncio.create_task(_closed(channel))
+        while not channel.driver.is_closed:
+            await channel.publish("nobody", b"late", correlation_id="1", expiration_seconds=1.0)
+            await asyncio.sleep(0)
+        await closing
+        again = await connection.direct_channel()
+        await again.driver.queue_declare(exclusive=True)
+        assert not again.is_closed
+    finally:
+        await connection.close()
+
+
+async def _closed(channel: DirectChannel) -> None:
+    async with channel.closing():
+        pass
 
 
 @pytest.mark.parametrize("url", [f"amqp://user:{CANARY}@host:port/", f"amqp://user:{CANARY}@[host/"])

@@ -107,6 +107,17 @@ async def test_a_channel_that_is_left_is_the_drivers_again():
     assert await frame(DeliveringReader(reader, deliveries)) == frames[0]
 
 
+async def test_a_channel_counts_as_closed_from_the_brokers_word_on_until_it_is_opened_again():
+    deliveries, reader = Deliveries(), asyncio.StreamReader()
+    driven = DeliveringReader(reader, deliveries)
+    seen = []
+    for method in (Channel.Close(404, "gone", 60, 40), Channel.Flow(active=True), Channel.OpenOk()):
+        reader.feed_data(pamqp.frame.marshal(method, OTHER))
+        await frame(driven)
+        seen.append(set(deliveries.closed))
+    assert seen == [{OTHER}, {OTHER}, set()]
+
+
 async def test_a_broker_of_another_protocol_is_heard_out():
     reader = asyncio.StreamReader()
     reader.feed_data(b"AMQP\x00\x00\x09\x01")

@@ -3,11 +3,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import RedisClusterException, RedisError
 
 from shared.adapters.certificate import mistrust
 from shared.adapters.gathering import Gathering
-from shared.adapters.redis_client import Client, client, close
+from shared.adapters.redis_client import TIMEOUT_SECONDS, Client, client, close
+from shared.adapters.redis_line import Interrupted, RedisLine
 from shared.errors import CacheUnavailable
 
 _KEYS_PER_FETCH: Final = 512
@@ -43,6 +45,12 @@ class RedisCache:
     def __init__(self, redis: Client) -> None:
         self._redis = redis
         self._gathering = Gathering(self._fetch, limit=_KEYS_PER_FETCH)
+        # Several servers are the driver's to choose from, at every command.
+        self._line = (
+            None
+            if isinstance(redis, RedisCluster) or isinstance(redis.connection_pool, SentinelConnectionPool)
+            else RedisLine(redis.connection_pool, TIMEOUT_SECONDS)
+        )
         # Sent by digest; sent whole where a restart or SCRIPT FLUSH has made Redis forget it.
         self._put = redis.register_script(_PUT_IF_NEWER)
         self._replace = redis.register_script(_REPLACE)
@@ -71,9 +79,21 @@ class RedisCache:
             await self._redis.ping()
 
     async def close(self) -> None:
+        if self._line is not None:
+            await self._line.close()
         await close(self._redis)
 
     async def _fetch(self, keys: Sequence[str]) -> list[bytes | None]:
+        if self._line is not None:
+            try:
+                return await self._line.mget(keys)
+            except Interrupted:
+                pass  # the driver says what is wrong, if anything still is
+            except TimeoutError as error:
+                raise _unavailable(error) from error
+        return await self._driven(keys)
+
+    async def _driven(self, keys: Sequence[str]) -> list[bytes | None]:
         async with _translated():
             # A cluster's keys lie in many slots: a round trip to each of its nodes, all at once.
             found: Any = (
@@ -89,9 +109,12 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (RedisError, RedisClusterException, OSError) as error:
-        if (untrusted := mistrust(error)) is not None:
-            raise CacheUnavailable(f"The cache is not believed: {untrusted}.") from error
-        raise CacheUnavailable(
-            f"The cache did not answer ({type(error).__name__}). "
-            "Check DISPENSER_CACHE_URL and that Redis is up."
-        ) from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> CacheUnavailable:
+    if (untrusted := mistrust(error)) is not None:
+        return CacheUnavailable(f"The cache is not believed: {untrusted}.")
+    return CacheUnavailable(
+        f"The cache did not answer ({type(error).__name__}). Check DISPENSER_CACHE_URL and that Redis is up."
+    )

@@ -24,7 +24,7 @@ from shared.errors import ConfigurationError
 Client = Redis | RedisCluster
 
 #: Seconds. A cache slower than this is worth no waiting for: the truth is in SQL.
-_TIMEOUT_SECONDS: Final = 1.0
+TIMEOUT_SECONDS: Final = 1.0
 _RETRIES: Final = 2
 _DEFAULT_PORTS: Final = {"sentinel": 26379, "cluster": 6379}
 
@@ -61,8 +61,8 @@ async def close(redis: Client) -> None:
 def _patience() -> dict[str, Any]:
     """Short waits, and another try where a connection broke; who was slow once is not asked again."""
     return {
-        "socket_timeout": _TIMEOUT_SECONDS,
-        "socket_connect_timeout": _TIMEOUT_SECONDS,
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
         "retry": Retry(ExponentialBackoff(cap=0.1, base=0.02), _RETRIES, supported_errors=(ConnectionError,)),
     }
 

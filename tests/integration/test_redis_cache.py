@@ -48,6 +48,22 @@ async def test_a_restart_empties_it_and_no_more(redis_server: Server):
     await cache.close()
 
 
+async def test_lookups_that_overtake_each_other_have_their_own_answers(redis_server: Server):
+    cache = RedisCache.open(redis_server.url)
+    for number in range(50):
+        await cache.put_if_newer(f"k{number}", 1, b"%d" % number * 5000, 60)
+
+    async def looked_up(number: int) -> list[bytes | None]:
+        for _ in range(number % 7):
+            await asyncio.sleep(0)
+        return await cache.get_many([f"k{number}", "none"])
+
+    for _ in range(3):
+        found = await asyncio.gather(*(looked_up(number) for number in range(50)))
+        assert found == [[b"%d" % number * 5000, None] for number in range(50)]
+    await cache.close()
+
+
 async def test_a_full_server_takes_nothing_and_still_tells_what_it_has(private_redis: Callable[..., Server]):
     server = private_redis()
     cache = RedisCache.open(server.url)

@@ -1,7 +1,9 @@
 """What an agent may ask for. Nouns without slots, so that a `Form` can read them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgpack
@@ -9,6 +11,9 @@ import msgpack
 from dispenser import form, frame
 from dispenser.form import Form
 from dispenser.frame import MalformedFrame
+
+#: Calls whose spelling is kept, of 16 KiB at most.
+_REMEMBERED: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,21 @@ def service_of(call: Call) -> str:
 
 def pack_call(call: Call) -> bytes:
     """Raises: MalformedFrame for what `read_call` would refuse."""
+    if isinstance(call, TokenCall):
+        with suppress(TypeError):  # what has no hash is no field of a call either, and is refused below
+            return _packed_token(call.service, call.owner, call.min_ttl, call.scopes, call.purpose)
+    return _packed(call)
+
+
+@lru_cache(_REMEMBERED, typed=True)
+def _packed_token(
+    service: str, owner: str | None, min_ttl: float | None, scopes: tuple[str, ...] | None, purpose: str
+) -> bytes:
+    """An agent asks for the same few over and over. Kept by type: what equals a good call need not be one."""
+    return _packed(TokenCall(service=service, owner=owner, min_ttl=min_ttl, scopes=scopes, purpose=purpose))
+
+
+def _packed(call: Call) -> bytes:
     operation, fields = _OPERATIONS[type(call)], form.written(call)
     try:
         _FORMS[operation].checked(fields.items())

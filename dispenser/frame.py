@@ -3,7 +3,7 @@
 Whatever the bytes, reading them raises MalformedFrame or nothing, and costs in proportion to their number.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import msgpack
@@ -30,6 +30,7 @@ T = TypeVar("T")
 Reader = Callable[[Any, str], T]
 
 _KEYS: Final = "A map's keys are texts, each once."
+_FOREIGN: Final = "The body is not msgpack as this protocol has it."
 
 
 class MalformedFrame(ValueError):
@@ -50,25 +51,86 @@ def unpacked(body: bytes, *, max_bytes: int, max_octets: int = 0) -> object:
     A list is a tuple. So each can be told from the other, a key that came twice is seen, and no function of
     Python's is called while the body is unpacked. Raises: MalformedFrame.
     """
-    if len(body) > max_bytes:
-        raise MalformedFrame(f"A frame is at most {max_bytes} bytes long.")
-    try:
-        value: object = msgpack.unpackb(
-            body,
+    reading = Reading(body, max_bytes=max_bytes, max_octets=max_octets)
+    value = reading.value()
+    reading.end()
+    return value
+
+
+class Reading:
+    """A body, read from its beginning to its end: maps are lists of pairs, and lists are tuples.
+
+    Each of its methods raises MalformedFrame.
+    """
+
+    def __init__(self, body: bytes, *, max_bytes: int, max_octets: int = 0) -> None:
+        if len(body) > max_bytes:
+            raise MalformedFrame(f"A frame is at most {max_bytes} bytes long.")
+        self._body = body
+        self._unpacker = msgpack.Unpacker(
             object_pairs_hook=list,
             use_list=False,
             ext_hook=_no_extension,
+            max_buffer_size=max_bytes,
             max_str_len=max_bytes,
             max_bin_len=max_octets,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_FIELDS,
             max_ext_len=0,
         )
-    except MalformedFrame:
-        raise
-    except (ValueError, msgpack.UnpackException, RecursionError):
-        raise MalformedFrame("The body is not msgpack as this protocol has it.") from None
-    return value
+        self._unpacker.feed(body)
+        #: The last noun, and how it is spelled.
+        self._noun: Any = None
+        self._spelled = b""
+
+    def value(self) -> object:
+        """The next value, whatever it is."""
+        return self._read(self._unpacker.unpack)
+
+    def fields(self) -> Iterator[str]:
+        """The names in a map, each once and before its value is read."""
+        names = set()
+        for number in range(1, self._length(self._unpacker.read_map_header, MAX_FIELDS) + 1):
+            names.add(name := _key(self.value()))
+            if len(names) < number:
+                raise MalformedFrame(_KEYS)
+            yield name
+
+    def length(self) -> int:
+        """How many values follow, in a list."""
+        return self._length(self._unpacker.read_array_header, MAX_ITEMS)
+
+    def noun(self, read: Callable[[object], T]) -> T:
+        """What is made of the next value: of one that is spelled as the one before, the same noun again."""
+        at = self._unpacker.tell()
+        # No value's spelling is the beginning of another's.
+        if self._spelled and self._body.startswith(self._spelled, at):
+            self._unpacker.read_bytes(len(self._spelled))
+        else:
+            self._noun = read(self.value())
+            self._spelled = self._body[at : self._unpacker.tell()]
+        noun: T = self._noun
+        return noun
+
+    def end(self) -> None:
+        """Nothing follows."""
+        if self._unpacker.tell() != len(self._body):
+            raise MalformedFrame(_FOREIGN)
+
+    def _length(self, header: Callable[[], int], most: int) -> int:
+        length = self._read(header)
+        if length > most:
+            raise MalformedFrame(_FOREIGN)
+        return length
+
+    @staticmethod
+    def _read(read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except MalformedFrame:
+            raise
+        except (ValueError, msgpack.UnpackException, RecursionError):
+            raise MalformedFrame(_FOREIGN) from None
 
 
 def pairs(value: object) -> Pairs:

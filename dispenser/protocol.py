@@ -22,7 +22,7 @@ from dispenser.call import (
     read_call,
     service_of,
 )
-from dispenser.frame import MalformedFrame
+from dispenser.frame import MalformedFrame, Reading
 from dispenser.reply import RETRYABLE, Code, Reply, read_reply
 
 __all__ = [
@@ -98,14 +98,13 @@ def join_calls(calls: Sequence[bytes], *, sent_at: float, deadline_seconds: floa
 
 def decode_request(body: bytes) -> Request:
     """Raises: MalformedFrame for anything but what `encode_request` makes."""
-    fields = _versioned(body, MAX_BODY_BYTES)
+    fields, calls = _read(body, MAX_BODY_BYTES, "calls", _call)
     frame.only(fields, _REQUEST_FIELDS)
-    calls = frame.field(fields, "calls", frame.items)
     _within_limit(calls)
     return Request(
         sent_at=frame.field(fields, "sent_at", frame.instant),
         deadline_seconds=frame.field(fields, "deadline", frame.seconds),
-        calls=tuple(_read_each(read_call, calls)),
+        calls=tuple(calls),
     )
 
 
@@ -126,19 +125,42 @@ def encode_replies(replies: Iterable[tuple[int, Reply]]) -> bytes:
 
 def decode_replies(body: bytes) -> list[tuple[int, Reply]]:
     """Raises: MalformedFrame. Fields of a later version are passed over: an old client goes on working."""
-    fields = _versioned(body, MAX_REPLY_BYTES)
+    fields, replies = _read(body, MAX_REPLY_BYTES, "replies", _pair)
     for name in fields.keys() - _REPLIES_FIELDS:
         frame.plain([(name, fields[name])])
-    pairs = [_read_pair(pair) for pair in frame.field(fields, "replies", frame.items)]
-    replies = _read_each(read_reply, [reply for _, reply in pairs])
-    return [(index, reply) for (index, _), reply in zip(pairs, replies, strict=True)]
+    return replies
 
 
-def _versioned(body: bytes, max_bytes: int) -> frame.Fields:
-    fields = frame.once(frame.unpacked(body, max_bytes=max_bytes))
+def _read(
+    body: bytes, max_bytes: int, name: str, item: Callable[[Reading], T]
+) -> tuple[dict[str, object], list[T]]:
+    """A frame's fields, and the items of its list of this name. Raises: MalformedFrame."""
+    reading = Reading(body, max_bytes=max_bytes)
+    fields: dict[str, object] = {}
+    items: list[T] | None = None
+    for field in reading.fields():
+        if field == name:
+            items = [item(reading) for _ in range(reading.length())]
+        else:
+            fields[field] = reading.value()
+    reading.end()
+    if items is None:
+        raise MalformedFrame(f"`{name}` is missing.")
     if frame.field(fields, "v", frame.integer) != VERSION:
         raise MalformedFrame(f"A frame of this protocol has v = {VERSION}.")
-    return fields
+    return fields, items
+
+
+def _call(reading: Reading) -> Call:
+    return reading.noun(read_call)
+
+
+def _pair(reading: Reading) -> tuple[int, Reply]:
+    if reading.length() != 2:  # noqa: PLR2004 - a pair
+        raise MalformedFrame("A reply is a pair of a call's index and a map.")
+    if (index := frame.integer(reading.value(), "index")) >= MAX_CALLS:
+        raise MalformedFrame("A reply's index is that of a call.")
+    return index, reading.noun(read_reply)
 
 
 def _begun(sent_at: float, deadline_seconds: float, calls: int) -> bytes:
@@ -155,30 +177,9 @@ def _within_limit(calls: Sequence[object]) -> None:
         raise MalformedFrame(f"A request holds 1 to {MAX_CALLS} calls.")
 
 
-def _read_each(read: Callable[[object], T], unpacked: Iterable[object]) -> list[T]:
-    """What is as the one before it is the same noun, and read once."""
-    nouns: list[T] = []
-    last = ""
-    for each in unpacked:
-        # Not by equality, for which 1 is True: what would be refused must not pass for its twin.
-        spelled = repr(each)
-        nouns.append(nouns[-1] if nouns and spelled == last else read(each))
-        last = spelled
-    return nouns
-
-
-def _read_pair(pair: object) -> tuple[int, object]:
-    if not isinstance(pair, tuple) or len(pair) != 2:  # noqa: PLR2004 - a pair
-        raise MalformedFrame("A reply is a pair of a call's index and a map.")
-    index, reply = pair
-    if frame.integer(index, "index") >= MAX_CALLS:
-        raise MalformedFrame("A reply's index is that of a call.")
-    return index, reply
-
-
 MAX_CALL_BYTES: Final = MAX_BODY_BYTES - len(_begun(0.0, 0.0, 1))
 #: Replies up to their number, and a pair up to its first half: an index, which msgpack packs into one byte.
 _REPLIES: Final = bytes(msgpack.packb({"v": VERSION, "replies": ()})[:-1])
 _PAIR: Final = bytes(msgpack.Packer().pack_array_header(2))
-_REQUEST_FIELDS: Final = frozenset({"v", "sent_at", "deadline", "calls"})
-_REPLIES_FIELDS: Final = frozenset({"v", "replies"})
+_REQUEST_FIELDS: Final = frozenset({"v", "sent_at", "deadline"})
+_REPLIES_FIELDS: Final = frozenset({"v"})

@@ -525,3 +525,16 @@ def test_a_call_is_not_taken_for_the_one_before_it_that_equals_it(twin):
     body = msgpack.packb({"v": 1, "sent_at": 1.0, "deadline": 1.0, "calls": calls})
     with pytest.raises(MalformedFrame):
         decode_request(body)
+
+
+@pytest.mark.parametrize("twin", [{"min_ttl": True}, {"scopes": ["read"]}])
+def test_a_call_is_not_sent_for_the_one_before_it_that_equals_it(twin):
+    good = protocol.TokenCall(service="slack-post", min_ttl=1, scopes=("read",))
+    protocol.encode_call(good)
+    with pytest.raises(MalformedFrame):
+        protocol.encode_call(dataclasses.replace(good, **twin))
+
+
+def test_a_message_without_its_list_is_refused():
+    with pytest.raises(MalformedFrame):
+        protocol.decode_replies(msgpack.packb({"v": 1}))

@@ -2,13 +2,25 @@
 
 import asyncio
 import secrets
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from shared.envelope import seal_enrolment
 from shared.keyring import Keyring
 from shared.messages import EnrolmentEvent, encode
-from shared.model import Enrolment, EnrolmentId, EnrolmentState, Owner, Presented, ServiceName
+from shared.model import (
+    AuthorizationCode,
+    Client,
+    Enrolment,
+    EnrolmentId,
+    EnrolmentState,
+    Owner,
+    Presented,
+    RefreshToken,
+    ServiceAccountKey,
+    ServiceName,
+)
 from shared.ports import Bus, Clock, Outgoing, Store
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
 
@@ -28,8 +40,11 @@ async def present(
     service: ServiceName,
     owner: Owner,
     presented: Presented,
+    client: Client | None,
 ) -> EnrolmentId:
     """Hand a credential to the refreshers. It can be read by them alone from here on.
+
+    `client`: which one it was given to, and the only one that it will be sent for.
 
     Raises: StoreUnavailable, BusUnavailable, Unroutable, QueueFull.
     """
@@ -40,7 +55,7 @@ async def present(
             service=service,
             owner=owner,
             state=EnrolmentState.PENDING,
-            sealed=seal_enrolment(keys, enrolment_id, service, owner, presented),
+            sealed=seal_enrolment(keys, enrolment_id, service, owner, _given_to(client, presented)),
             error=None,
             created_at=now,
             expires_at=now + timedelta(seconds=LIFETIME_SECONDS),
@@ -54,6 +69,14 @@ async def present(
         )
     )
     return enrolment_id
+
+
+def _given_to(client: Client | None, presented: Presented) -> Presented:
+    match presented:
+        case AuthorizationCode() | RefreshToken() | ServiceAccountKey():
+            return replace(presented, client=client)
+        case _:
+            return presented
 
 
 async def outcome(

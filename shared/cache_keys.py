@@ -1,9 +1,10 @@
 """The cache's keys and the plain values among them. Sealed tokens are `shared.envelope`'s matter."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from shared.model import Owner, ProviderName, RevocationKind, ServiceName
+from shared.model import Client, Owner, ProviderName, RevocationKind, ServiceName
 
 #: Seconds that an epoch or a tombstone stays: longer than any vault token or refresh in flight.
 REVOKED_SECONDS: Final = 86_400.0
@@ -21,6 +22,12 @@ def token_key(service: ServiceName, owner: Owner) -> str:
 def provider_key(provider: ProviderName) -> str:
     """Where the moment lies until which refreshers leave a provider alone."""
     return f"provider:{provider}"
+
+
+def client_key(provider: ProviderName, client: Client) -> str:
+    """Where the mark lies that people were told of a provider's grants that are not this client's."""
+    named = hashlib.sha256("\n".join(client.asks).encode()).hexdigest()
+    return f"provider:{provider}:{named}"
 
 
 def heartbeat_key(refresher: str) -> str:

@@ -8,12 +8,15 @@
 
 Layout: format version (1 byte) | kind (1) | key id (8) | generation (8, big endian) | ciphertext. Header and
 place are authenticated, so an envelope moved to another row, owner or generation does not open.
+
+What is presented or kept says inside which client it was given to: `workers.oauth` sends it to no other, and
+whoever alters the declaration can read no envelope to write another client into it.
 """
 
 import hashlib
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -29,6 +32,7 @@ from shared.keyring import Keyring
 from shared.model import (
     AccessToken,
     AuthorizationCode,
+    Client,
     ClientItself,
     Credential,
     EnrolmentId,
@@ -123,7 +127,7 @@ def open_enrolment(
 
 
 def seal_provider_secrets(keys: Keyring, provider: Provider, value: ProviderSecrets) -> bytes:
-    """A provider's secrets, bound to its token endpoint too: an altered address does not get them."""
+    """A provider's secrets, bound to where they are sent too: an altered address does not get them."""
     body = msgpack.packb([[_plain(one) for one in value.client_secrets], _plain(value.private_key)])
     return _seal_to_refreshers(keys, 0, _provider_place(provider), body)
 
@@ -176,20 +180,25 @@ def open_token(keys: Keyring, service: ServiceName, owner: Owner, sealed: bytes)
     )
 
 
-def seal_verifier(
-    keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, verifier: Secret
+def seal_verifier(  # noqa: PLR0917
+    keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, verifier: Secret, client: Client
 ) -> bytes:
-    """A PKCE verifier that waits for its callback, bound to its consent and to whose it is."""
+    """A PKCE verifier that waits for its callback, bound to its consent and to whose it is.
+
+    `client`: whose consent is asked for, which the code that comes will be of.
+    """
     place = _place("verifier", state_hash.hex(), service, owner)
-    return _seal_under_cache_key(keys, 0, place, verifier.reveal().encode())
+    body = msgpack.packb([verifier.reveal(), _names_of(client)])
+    return _seal_under_cache_key(keys, 0, place, body)
 
 
 def open_verifier(
     keys: Keyring, state_hash: bytes, service: ServiceName, owner: Owner, sealed: bytes
-) -> Secret:
-    """Raises: SealBroken, KeyMissing."""
+) -> tuple[Secret, Client | None]:
+    """The verifier, and whose consent was asked for. Raises: SealBroken, KeyMissing."""
     place = _place("verifier", state_hash.hex(), service, owner)
-    return Secret(_open_from_cache_key(keys, sealed, place)[1].decode())
+    verifier, names = msgpack.unpackb(_open_from_cache_key(keys, sealed, place)[1])
+    return Secret(verifier), _client_of(names)
 
 
 def seal_ticket(keys: Keyring, service: ServiceName, owner: Owner, expires_at: datetime) -> bytes:
@@ -242,10 +251,12 @@ def generation(sealed: bytes) -> int:
 
 
 def fingerprint(grant_id: GrantId, credential: Credential) -> bytes:
-    """Names a credential without telling it. Empty for a grant that keeps none."""
+    """Names a credential without telling it, whichever client it was given to. Empty for a grant that keeps
+    none."""
     if isinstance(credential, ClientItself):
         return b""
-    digest = hashlib.sha256(_place("fingerprint", grant_id) + _pack(credential))
+    named = bytes(msgpack.packb([_NAMES[type(credential)], _written(credential)]))
+    digest = hashlib.sha256(_place("fingerprint", grant_id) + named)
     return digest.digest()[:FINGERPRINT_BYTES]
 
 
@@ -322,12 +333,30 @@ def _place(*parts: str) -> bytes:
 
 
 def _provider_place(provider: Provider) -> bytes:
-    return _place("provider", provider.name, provider.token_url, provider.client_id)
+    revocation_url = provider.revocation_url or ""
+    return _place("provider", provider.name, provider.token_url, provider.client_id, revocation_url)
 
 
 def _pack(value: Presented) -> bytes:
-    written = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-    return bytes(msgpack.packb([_NAMES[type(value)], written]))
+    client = getattr(value, "client", None)
+    return bytes(msgpack.packb([_NAMES[type(value)], _written(value), _names_of(client)]))
+
+
+def _written(value: Presented) -> dict[str, Any]:
+    """The value itself, without the client it was given to."""
+    names = (each.name for each in fields(value) if each.name != "client")
+    return {name: _plain(getattr(value, name)) for name in names}
+
+
+def _names_of(client: Client | None) -> list[str | None] | None:
+    return None if client is None else [client.client_id, client.token_url, client.revocation_url]
+
+
+def _client_of(names: Sequence[Any] | None) -> Client | None:
+    if names is None:
+        return None
+    client_id, token_url, revocation_url = names
+    return Client(client_id=client_id, token_url=token_url, revocation_url=revocation_url)
 
 
 def _plain(value: Any) -> Any:
@@ -335,10 +364,13 @@ def _plain(value: Any) -> Any:
 
 
 def _unpack(body: bytes) -> Presented:
-    name, written = msgpack.unpackb(body)
+    name, written, *given_to = msgpack.unpackb(body)
     kind = _PRESENTED[name]
     secret = {each.name for each in fields(kind) if each.type is Secret}
     arguments: dict[str, Any] = {
         k: Secret(v) if k in secret else tuple(v) if isinstance(v, list) else v for k, v in written.items()
     }
+    # None where one was sealed before clients were written down: it is sent nowhere.
+    if client := _client_of(given_to[0] if given_to else None):
+        arguments["client"] = client
     return kind(**arguments)

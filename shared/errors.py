@@ -103,3 +103,9 @@ class ConfigurationError(VaultError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join(self.mistakes))
+
+
+class OtherClient(ConfigurationError):
+    """A grant was given to another client than is declared. Declare that one again, or connect anew."""
+
+    code = "other_client"

@@ -115,6 +115,29 @@ class AnswerPath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Our registration at an authorization server, by what tells it from any other.
+
+    What it was given is of use to it alone (RFC 6749 §6, §10.4), and is shown nowhere else.
+    """
+
+    client_id: str
+    token_url: str
+    #: None: nothing is given back there.
+    revocation_url: str | None = None
+
+    @property
+    def asks(self) -> tuple[str, str]:
+        """Who asks for tokens, and where."""
+        return self.client_id, self.token_url
+
+    @property
+    def gives_back(self) -> tuple[str, str | None]:
+        """Who gives tokens back, and where."""
+        return self.client_id, self.revocation_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """An OAuth 2.0 authorization server and our client registration there. Holds no secret."""
 
@@ -161,6 +184,11 @@ class Provider:
     assertion_subject: str | None = None
     assertion_audience: str | None = None
     assertion_key_id: str | None = None
+
+    @property
+    def client(self) -> Client:
+        """Which client a grant of this provider is given to, as it is declared now."""
+        return Client(client_id=self.client_id, token_url=self.token_url, revocation_url=self.revocation_url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,18 +409,22 @@ class AuthorizationCode:
     verifier: Secret
     redirect_uri: str
     scopes: tuple[str, ...]
+    #: Whose consent was asked for. None: nobody has said, so it is sent nowhere.
+    client: Client | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshToken:
-    """A refresh token brought from elsewhere."""
+    """A refresh token."""
 
     value: Secret
+    #: Which client it was given to. None: nobody has said, so it is sent nowhere.
+    client: Client | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticToken:
-    """A token without expiry."""
+    """A token without expiry. No provider gets to see it again."""
 
     value: Secret
 
@@ -405,6 +437,8 @@ class ServiceAccountKey:
     issuer: str
     key_id: str | None = None
     subject: str | None = None
+    #: Whose assertions it signs: in another's hands, one is as good as the key for as long as it lives.
+    client: Client | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from shared.model import (
     AgentName,
     AuditRecord,
     Catalogue,
+    Client,
     Enrolment,
     EnrolmentId,
     Grant,
@@ -603,6 +604,8 @@ class HttpRequest:
     body: bytes = field(repr=False)
     #: It may go to this very machine: the provider is declared `insecure_local`.
     local: bool = False
+    #: Which client was given what it carries.
+    client: Client | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Self
 
 import msgpack
 
+from shared.model import Client
 from shared.ports import HttpResponse
 
 #: The status of an answer that never came, from a provider that is known to be done.
@@ -20,9 +21,12 @@ class Answer:
     body: bytes = field(default=b"", repr=False)
     #: The moment the request went out: a token's life is counted from it.
     sent_at: datetime
+    #: Which client's the credential was that it answers: what it brought is that client's too, whatever is
+    #: declared by the time it is read.
+    client: Client | None = None
 
     @classmethod
-    def of(cls, response: HttpResponse, sent_at: datetime) -> Self:
+    def of(cls, response: HttpResponse, sent_at: datetime, client: Client | None = None) -> Self:
         """The parts of a response that matter."""
         headers = {name.lower(): value for name, value in response.headers.items()}
         return cls(
@@ -30,19 +34,24 @@ class Answer:
             retry_after=headers.get("retry-after"),
             body=response.body,
             sent_at=sent_at,
+            client=client,
         )
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """The answer that `pack` made."""
-        status, retry_after, body, sent_at = msgpack.unpackb(packed)
+        status, retry_after, body, sent_at, client = msgpack.unpackb(packed)
         return cls(
             status=status,
             retry_after=retry_after,
             body=body,
             sent_at=datetime.fromtimestamp(sent_at, UTC),
+            client=None if client is None else Client(**client),
         )
 
     def pack(self) -> bytes:
         """For the spool. Holds tokens: to be sealed at once."""
-        return bytes(msgpack.packb([self.status, self.retry_after, self.body, self.sent_at.timestamp()]))
+        client = None if self.client is None else asdict(self.client)
+        return bytes(
+            msgpack.packb([self.status, self.retry_after, self.body, self.sent_at.timestamp(), client])
+        )

@@ -92,7 +92,7 @@ class Conclusion:
         self, intent: Intent, grant: Grant | None, registration: Registration, answer: Answer, issued: Issued
     ) -> Result:
         """Commit where the answer's parent is; look again wherever somebody was faster."""
-        fresh = renewal.fresh_credential(issued, registration.provider)
+        fresh = renewal.fresh_credential(issued, registration.provider, answer.client)
         child = fingerprint(intent.grant_id, fresh) if fresh else intent.fingerprint
         for _ in range(COMMIT_TRIES):
             match decision.lineage(intent, child, grant):
@@ -112,7 +112,8 @@ class Conclusion:
 
     def _columns(self, grant: Grant, registration: Registration, answer: Answer, issued: Issued) -> Renewal:
         bench, provider = self._bench, registration.provider
-        credential = renewal.fresh_credential(issued, provider) or open_credential(bench.keys, grant)
+        fresh = renewal.fresh_credential(issued, provider, answer.client)
+        credential = fresh or open_credential(bench.keys, grant)
         token = renewal.access_token(
             issued,
             provider,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
+from shared.errors import OtherClient
 from shared.expiry import backoff_seconds
 from shared.model import REFRESHABLE, Grant, GrantKind, GrantState, Intent, Provider, RefusalKind
 from shared.ports import Failure
@@ -163,6 +164,18 @@ def failure(
                 refresh_at=soon if safe else max(soon, _late(grant, now)),
                 unsure_since=doubt,
             )
+
+
+def other_client(grant: Grant, now: datetime, entropy: float) -> Failure:
+    """What becomes of a grant of another client than is declared: it waits, and nothing of it is to blame.
+
+    Its owner is not sent to consent anew, for that would be with whom the declaration names: an address that
+    was mistyped, or altered by a thief, would have every owner's consent on top.
+    """
+    wait = timedelta(seconds=backoff_seconds(grant.failures + 1, entropy))
+    return Failure(
+        state=grant.state, error=OtherClient.code, refresh_at=now + wait, unsure_since=grant.unsure_since
+    )
 
 
 def _wait_seconds(  # noqa: PLR0917

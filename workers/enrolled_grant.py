@@ -6,6 +6,7 @@ from shared.keyring import Keyring
 from shared.model import (
     AccessToken,
     AuthorizationCode,
+    Client,
     Credential,
     Enrolment,
     Grant,
@@ -67,12 +68,15 @@ def connected(
     )
 
 
-def kept(presented: Presented | None, issued: Issued, provider: Provider) -> Credential:
-    """The credential to keep. None is presented where the enrolment ended before its answer was read.
+def kept(
+    presented: Presented | None, issued: Issued, provider: Provider, client: Client | None
+) -> Credential:
+    """The credential to keep. `client`: whose the answer is.
 
+    None is presented where the enrolment ended before its answer was read.
     A code that brought no refresh token leaves a token that nothing renews (GitHub's OAuth apps).
     """
-    fresh = renewal.fresh_credential(issued, provider)
+    fresh = renewal.fresh_credential(issued, provider, client)
     if fresh is not None:
         return fresh
     if presented is None or isinstance(presented, AuthorizationCode):

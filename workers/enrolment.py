@@ -204,7 +204,7 @@ class Enrolments:
         self, enrolment: Enrolment, registration: Registration, answer: Answer, issued: Issued
     ) -> Result:
         provider, presented = registration.provider, self._presented(enrolment)
-        credential = enrolled_grant.kept(presented, issued, provider)
+        credential = enrolled_grant.kept(presented, issued, provider, answer.client)
         for _ in range(STORE_TRIES):
             before, outgrown = await self._before(enrolment), await self._outgrown(enrolment)
             scopes = enrolled_grant.asked_scopes(presented, before, registration.service)

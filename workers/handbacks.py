@@ -44,7 +44,10 @@ class Handbacks:
             return await self._end(handback, "undeclared")
         try:
             request = await self._request(handback, registration)
-        except (SealBroken, KeyMissing, ConfigurationError) as error:
+        except ConfigurationError as error:
+            # A declaration can be put right: one that was altered for an hour leaves no token alive.
+            return await self._later(handback, error.code)
+        except (SealBroken, KeyMissing) as error:
             return await self._end(handback, error.code)
         if request is None:
             return await self._end(handback, NOT_OFFERED)
@@ -68,8 +71,11 @@ class Handbacks:
         status = None if answer is None else answer.status
         if decision.told(status):
             return await self._end(handback, "ok" if status == HTTPStatus.OK else f"http_{status}")
+        return await self._later(handback, "gave_up")
+
+    async def _later(self, handback: Handback, in_the_end: str) -> Result:
         if self._bench.clock() - handback.created_at > PATIENCE:
-            return await self._end(handback, "gave_up")
+            return await self._end(handback, in_the_end)
         return Skipped("later")
 
     async def _end(self, handback: Handback, outcome: str) -> Result:

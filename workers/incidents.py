@@ -1,11 +1,12 @@
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
-from shared.cache_keys import epoch_value, epoch_version, provider_key
-from shared.errors import CacheUnavailable
+from shared.cache_keys import client_key, epoch_value, epoch_version, provider_key
+from shared.errors import CacheUnavailable, OtherClient
 from shared.messages import EventType, LifecycleEvent
-from shared.model import Owner, ProviderName
+from shared.model import Client, Owner, ProviderName
 from shared.ports import Cache, Clock
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
@@ -13,6 +14,8 @@ from workers.providers import Registration
 
 log = structlog.get_logger()
 NOBODYS = Owner("")
+#: People are told once in so long, as long as it goes on.
+REMINDER: Final = timedelta(days=1)
 
 
 class Incidents:
@@ -26,6 +29,8 @@ class Incidents:
         self._announcements = announcements
         self._audit = audit
         self._clock = clock
+        #: When people were told of grants of other clients, by whose declaration it was.
+        self._told: dict[tuple[ProviderName, Client], datetime] = {}
 
     async def client_refused(
         self, registration: Registration, secrets: int, code: str, sent_at: datetime
@@ -40,6 +45,24 @@ class Incidents:
         if not known:
             await self._tell(registration, code, now)
         return False
+
+    async def other_client(self, registration: Registration, error: OtherClient) -> None:
+        """Grants of the provider were given to another client than is declared: mistyped, altered, or new.
+
+        The circuit stays closed, for grants that this client was given since are none the worse for it.
+        """
+        provider, now = registration.provider, self._clock()
+        told = self._told.get((provider.name, provider.client))
+        if told is not None and now - told < REMINDER:
+            return
+        self._told[provider.name, provider.client] = now
+        if not await self._first(provider.name, provider.client):
+            return
+        log.critical("A provider's grants are not refreshed: they are another client's", why=str(error))
+        await self._announcements.tell([_event(registration, now, state="open", error=error.code)], now)
+        await self._audit.record(
+            "provider.other_client", error.code, service=registration.service.name, reason=provider.name
+        )
 
     async def client_accepted(self, registration: Registration) -> None:
         """The provider knows our client; where it did not, that is over."""
@@ -82,6 +105,14 @@ class Incidents:
         except CacheUnavailable:
             return False
         return mark is not None and mark > epoch_value(self._clock())
+
+    async def _first(self, provider: ProviderName, client: Client) -> bool:
+        """No other refresher has come to find the same."""
+        key, until = client_key(provider, client), REMINDER.total_seconds()
+        try:
+            return await self._cache.put_if_newer(key, 1, b"told", until)
+        except CacheUnavailable:
+            return True
 
     async def _mark(self, provider: ProviderName, until: datetime) -> None:
         now = self._clock()

@@ -11,10 +11,11 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, OtherClient
 from shared.model import (
     AuthorizationCode,
     BodyFormat,
+    Client,
     ClientAuth,
     ClientItself,
     GrantKind,
@@ -44,7 +45,8 @@ def token_request(
 ) -> HttpRequest | None:
     """The request that turns what is presented into an access token. None: a static token is one already.
 
-    Raises: ConfigurationError where the provider's registration here does not allow it.
+    Raises: OtherClient for what was given to another client than the provider's, ConfigurationError where the
+        provider's registration here does not allow it.
     """
     match presented:
         case AuthorizationCode():
@@ -78,7 +80,7 @@ def code_exchange(
         "code_verifier": code.verifier.reveal(),
         **_resource(service),
     }
-    return _to_token_endpoint(provider, secrets, form, now=now, jti=jti)
+    return _to_token_endpoint(provider, secrets, form, code.client, now=now, jti=jti)
 
 
 def refresh(
@@ -98,7 +100,7 @@ def refresh(
         **scope,
         **_resource(service),
     }
-    return _to_token_endpoint(provider, secrets, form, now=now, jti=jti)
+    return _to_token_endpoint(provider, secrets, form, token.client, now=now, jti=jti)
 
 
 def client_credentials(
@@ -106,7 +108,7 @@ def client_credentials(
 ) -> HttpRequest:
     """Ask with nothing but the client's registration (RFC 6749 §4.4.2)."""
     form = {"grant_type": "client_credentials", **_scope(provider, service), **_resource(service)}
-    return _to_token_endpoint(provider, secrets, form, now=now, jti=jti)
+    return _to_token_endpoint(provider, secrets, form, provider.client, now=now, jti=jti)
 
 
 def jwt_bearer(
@@ -130,19 +132,26 @@ def jwt_bearer(
     )
     assertion = signed(claims, key.private_key, key.key_id, now)
     form = {"grant_type": JWT_BEARER, "assertion": assertion, **scope, **_resource(service)}
-    return _to_token_endpoint(provider, secrets, form, now=now, jti=jti, authentication_optional=True)
+    return _to_token_endpoint(
+        provider, secrets, form, key.client, now=now, jti=jti, authentication_optional=True
+    )
 
 
 def revocation(
     provider: Provider, secrets: ProviderSecrets, token: RefreshToken, *, now: datetime, jti: str
 ) -> HttpRequest | None:
-    """Give a refresh token back (RFC 7009 §2.1). None: the provider has no place for it."""
+    """Give a refresh token back (RFC 7009 §2.1). None: the provider has no place for it.
+
+    Raises: OtherClient where that place is another than was declared when the token was given.
+    """
     if provider.revocation_url is None:
         return None
+    if token.client is None or token.client.gives_back != provider.client.gives_back:
+        raise _other_client(provider)
     form = {"token": token.value.reveal(), "token_type_hint": "refresh_token"}
     headers, fields = _authenticated(provider, secrets, form, now=now, jti=jti)
     # RFC 7009 knows forms alone, whatever the token endpoint takes.
-    return _post(provider, provider.revocation_url, headers, fields, BodyFormat.FORM)
+    return _post(provider, provider.revocation_url, headers, fields, BodyFormat.FORM, token.client)
 
 
 def own_key(provider: Provider, secrets: ProviderSecrets) -> ServiceAccountKey:
@@ -157,7 +166,13 @@ def own_key(provider: Provider, secrets: ProviderSecrets) -> ServiceAccountKey:
         issuer=issuer,
         key_id=provider.assertion_key_id,
         subject=provider.assertion_subject,
+        client=provider.client,
     )
+
+
+def _other_client(provider: Provider) -> OtherClient:
+    sentence = f"Provider {provider.name}: what was given to another client than is declared is not sent."
+    return OtherClient([f"{sentence} Declare that one again, or have the owners connect to this one."])
 
 
 def address_mistake(provider: Provider, url: str) -> str | None:
@@ -190,25 +205,30 @@ def _to_token_endpoint(
     provider: Provider,
     secrets: ProviderSecrets,
     form: Mapping[str, str],
+    client: Client | None,
     *,
     now: datetime,
     jti: str,
     authentication_optional: bool = False,
 ) -> HttpRequest:
+    """`client`: which one has been given what is in the form. Raises: OtherClient, ConfigurationError."""
+    if client is None or client.asks != provider.client.asks:
+        raise _other_client(provider)
     anonymous = authentication_optional and not (secrets.client_secrets and provider.client_id)
     headers, fields = (
         ({}, dict(form)) if anonymous else _authenticated(provider, secrets, form, now=now, jti=jti)
     )
     fields = {**provider.token_params, **fields}
-    return _post(provider, provider.token_url, headers, fields, provider.body_format)
+    return _post(provider, provider.token_url, headers, fields, provider.body_format, client)
 
 
-def _post(
+def _post(  # noqa: PLR0917
     provider: Provider,
     url: str,
     headers: Mapping[str, str],
     fields: Mapping[str, str],
     body_format: BodyFormat,
+    client: Client,
 ) -> HttpRequest:
     mistake = address_mistake(provider, url)
     if mistake is not None:
@@ -218,7 +238,12 @@ def _post(
     body = json.dumps(fields) if as_json else urlencode(fields)
     accepted = {"Accept": "application/json", "Content-Type": content_type, **headers}
     return HttpRequest(
-        method="POST", url=url, headers=accepted, body=body.encode(), local=provider.insecure_local
+        method="POST",
+        url=url,
+        headers=accepted,
+        body=body.encode(),
+        local=provider.insecure_local,
+        client=client,
     )
 
 

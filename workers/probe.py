@@ -78,7 +78,7 @@ def finding(provider: Provider, outcome: Outcome) -> Finding:
 def _nobodys(provider: Provider) -> Presented:
     match provider.grant:
         case GrantKind.AUTHORIZATION_CODE:
-            return RefreshToken(value=Secret(NOBODYS_TOKEN))
+            return RefreshToken(value=Secret(NOBODYS_TOKEN), client=provider.client)
         case GrantKind.STATIC:
             return StaticToken(value=Secret(NOBODYS_TOKEN))
         case _:

@@ -10,6 +10,7 @@ from shared.envelope import fingerprint, seal_credential, seal_token
 from shared.keyring import Keyring
 from shared.model import (
     AccessToken,
+    Client,
     ClientItself,
     Credential,
     Grant,
@@ -106,11 +107,11 @@ def renewal(
     )
 
 
-def fresh_credential(issued: Issued, provider: Provider) -> RefreshToken | None:
-    """The refresh token that an answer brought. None: the old credential stays (RFC 6749 §6)."""
+def fresh_credential(issued: Issued, provider: Provider, client: Client | None) -> RefreshToken | None:
+    """The refresh token that this client's answer brought. None: the old one stays (RFC 6749 §6)."""
     if issued.refresh_token is None or provider.grant is not GrantKind.AUTHORIZATION_CODE:
         return None
-    return RefreshToken(value=issued.refresh_token)
+    return RefreshToken(value=issued.refresh_token, client=client)
 
 
 def _expires_at(

@@ -5,7 +5,7 @@ import structlog
 
 from shared import expiry
 from shared.envelope import open_credential
-from shared.errors import ConfigurationError, KeyMissing, SealBroken, StoreUnavailable
+from shared.errors import ConfigurationError, KeyMissing, OtherClient, SealBroken, StoreUnavailable
 from shared.model import Grant, GrantId, GrantState
 from shared.ports import Claim, Failure, HttpRequest, Unclaimed
 from workers import decision, oauth
@@ -142,6 +142,10 @@ class Rotation:
             # Of this grant's credential: the provider and its other grants have nothing to do with it.
             log.critical("A grant waits for a key", grant=claim.grant.id, why=str(error))
             return await self._unsent(claim, error.code)
+        except OtherClient as error:
+            await bench.incidents.other_client(registration, error)
+            failure = decision.other_client(claim.grant, bench.clock(), bench.entropy())
+            return await self._conclusion.fail(claim.intent, claim.grant, failure)
         except ConfigurationError as error:
             return await self._misconfigured(claim, registration, error)
         except StoreUnavailable as error:

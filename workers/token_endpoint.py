@@ -39,15 +39,15 @@ class TokenEndpoint:
 
     async def ask(self, entry: Entry, request: HttpRequest) -> Answer | None:
         """Send once. None: the answer is lost."""
-        sent_at = self._clock()
+        sent_at, client = self._clock(), request.client
         try:
-            answer = Answer.of(await self._http.send(request), sent_at)
+            answer = Answer.of(await self._http.send(request), sent_at, client)
         except NotSent as error:
             if isinstance(error, NotAsked):
                 log.warning("A provider is not asked", why=str(error))
-            answer = Answer(status=None, sent_at=sent_at)
+            answer = Answer(status=None, sent_at=sent_at, client=client)
         except Closed:
-            answer = Answer(status=CLOSED, sent_at=sent_at)
+            answer = Answer(status=CLOSED, sent_at=sent_at, client=client)
         except NoAnswer:
             return None
         await self._keep(entry, answer)

@@ -81,6 +81,7 @@ class EmbeddedVault:
         """Connect an owner's account by a real consent at the emulated provider. Raises: Refused."""
         offer = await self.world.store.catalogue.offer()
         code = await _consent(offer, ServiceName(service_name), owner)
+        provider = offer.providers[offer.services[ServiceName(service_name)].provider]
         at = self.world
         enrolment_id = await enrol.present(
             at.store,
@@ -90,6 +91,7 @@ class EmbeddedVault:
             service=ServiceName(service_name),
             owner=Owner(owner),
             presented=code,
+            client=provider.client,
         )
         ended = await enrol.outcome(at.store, enrolment_id)
         if ended is None or ended.state is not EnrolmentState.DONE:

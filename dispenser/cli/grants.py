@@ -18,6 +18,7 @@ from dispenser.wiring.consent import connect_url
 from dispenser.wiring.world import World, utc_now
 from shared.model import (
     AuthorizationCode,
+    Client,
     Enrolment,
     EnrolmentState,
     Grant,
@@ -106,12 +107,14 @@ async def _connected(service_name: ServiceName, owner: Owner, *, no_browser: boo
     async with opened_with_bus() as at:
         service, provider = await _declared(at, service_name)
         if provider.grant is not GrantKind.AUTHORIZATION_CODE:
-            return await _enrolled(at, service_name, owner, _without_consent(provider)), service
+            return await _enrolled(
+                at, provider.client, service_name, owner, _without_consent(provider)
+            ), service
         redirect_uri = provider.redirect_uri or DEFAULT_REDIRECT_URI
         if not connect.is_loopback(redirect_uri):
             return await _at_gateway(at, service, owner, no_browser=no_browser), service
         code = await _consented(service, provider, redirect_uri, no_browser=no_browser)
-        return await _enrolled(at, service_name, owner, code), service
+        return await _enrolled(at, provider.client, service_name, owner, code), service
 
 
 def _without_consent(provider: Provider) -> Presented:
@@ -164,13 +167,22 @@ async def _imported(service_name: ServiceName, owner: Owner, text: str) -> tuple
             brought = presented(provider.grant, refresh_token=text)
         except ValueError as error:
             raise Usage(str(error)) from None
-        return await _enrolled(at, service_name, owner, brought), service
+        return await _enrolled(at, provider.client, service_name, owner, brought), service
 
 
-async def _enrolled(at: World, service: ServiceName, owner: Owner, brought: Presented) -> Grant:
+async def _enrolled(
+    at: World, client: Client, service: ServiceName, owner: Owner, brought: Presented
+) -> Grant:
     await recorded(at, "grant.presented", service=service, owner=owner)
     enrolment_id = await enrol.present(
-        at.store, at.bus, at.keys, at.clock, service=service, owner=owner, presented=brought
+        at.store,
+        at.bus,
+        at.keys,
+        at.clock,
+        service=service,
+        owner=owner,
+        presented=brought,
+        client=client,
     )
     with aside.status("A refresher is checking it with the provider …"):
         ended = await enrol.outcome(at.store, enrolment_id, patience_seconds=PATIENCE_SECONDS)

@@ -87,7 +87,7 @@ async def _declared(door: Door, consent: Consent) -> tuple[Service, Provider]:
 
 async def _enrolled(door: Door, consent: Consent, service: Service, code: Secret) -> Enrolment | None:
     try:
-        verifier = open_verifier(
+        verifier, client = open_verifier(
             door.keys, consent.state_hash, consent.service, consent.owner, consent.sealed_verifier
         )
     except SealBroken:
@@ -105,6 +105,7 @@ async def _enrolled(door: Door, consent: Consent, service: Service, code: Secret
         service=consent.service,
         owner=consent.owner,
         presented=presented,
+        client=client,
     )
     return await enrol.outcome(door.store, enrolment_id)
 

@@ -21,7 +21,7 @@ from dispenser.http.pages import REFUSALS, page
 from dispenser.http.problems import Problem, Refused, of_code
 from dispenser.protocol import Code
 from shared.envelope import seal_verifier
-from shared.model import SHARED_OWNER, GrantKind, Owner, Provider, Service, ServiceName
+from shared.model import SHARED_OWNER, Client, GrantKind, Owner, Provider, Service, ServiceName
 from shared.ports import Consent
 
 #: What a browser says of a request that one of our own pages makes (https://www.w3.org/TR/fetch-metadata/).
@@ -88,6 +88,7 @@ async def begin(service: ServiceName, request: Request, door: TheDoor) -> Redire
     consent = _consent(
         door,
         authorization=authorization,
+        client=provider.client,
         service=service,
         owner=owner,
         redirect_uri=address,
@@ -101,6 +102,7 @@ def _consent(
     door: Door,
     *,
     authorization: connect.Authorization,
+    client: Client,
     service: ServiceName,
     owner: Owner,
     redirect_uri: str,
@@ -111,7 +113,7 @@ def _consent(
         state_hash=state_hash,
         service=service,
         owner=owner,
-        sealed_verifier=seal_verifier(door.keys, state_hash, service, owner, authorization.verifier),
+        sealed_verifier=seal_verifier(door.keys, state_hash, service, owner, authorization.verifier, client),
         redirect_uri=redirect_uri,
         browser_hash=browser.hashed(cookie),
         expires_at=door.clock() + timedelta(seconds=CONSENT_SECONDS),

@@ -20,6 +20,7 @@ from dispenser.protocol import Code
 from shared.model import (
     SHARED_OWNER,
     AuditRecord,
+    Client,
     Enrolment,
     EnrolmentId,
     EnrolmentState,
@@ -75,10 +76,17 @@ async def bring(
 ) -> Any:
     """Connect a service with a credential from elsewhere; the provider has tried it before this returns."""
     whose = Owner(owner or SHARED_OWNER)
-    value = await _presented(door, service, brought)
+    value, client = await _presented(door, service, brought)
     await door.journal.append(_record(door, service, whose, admin))
     enrolment_id = await enrol.present(
-        door.store, door.bus, door.keys, door.clock, service=service, owner=whose, presented=value
+        door.store,
+        door.bus,
+        door.keys,
+        door.clock,
+        service=service,
+        owner=whose,
+        presented=value,
+        client=client,
     )
     patience = wait_seconds(prefer or (), default=enrol.DEFAULT_PATIENCE_SECONDS)
     enrolment = await enrol.outcome(door.store, enrolment_id, patience_seconds=patience)
@@ -86,16 +94,19 @@ async def bring(
     return _answer(enrolment_id, enrolment, grant)
 
 
-async def _presented(door: Door, service: ServiceName, brought: Brought) -> Presented:
+async def _presented(door: Door, service: ServiceName, brought: Brought) -> tuple[Presented, Client]:
     offer = await door.store.catalogue.offer()
     declared = offer.services.get(service)
     if declared is None:
         raise Refused(of_code(Code.NOT_FOUND, "There is no such service: declare it with `dispenser apply`."))
-    kind = offer.providers[declared.provider].grant
+    provider = offer.providers[declared.provider]
     try:
-        return presented(kind, refresh_token=brought.refresh_token, access_token=brought.access_token)
+        value = presented(
+            provider.grant, refresh_token=brought.refresh_token, access_token=brought.access_token
+        )
     except ValueError as error:
         raise Refused(of_code(Code.INVALID_REQUEST, str(error))) from None
+    return value, provider.client
 
 
 def _record(door: Door, service: ServiceName, owner: Owner, admin: str) -> AuditRecord:

@@ -197,6 +197,7 @@ class Scene:
         return credential.value.reveal()
 
     async def _present(self, service: str, owner: str) -> str:
+        catalogue = await self.store.catalogue.load()
         return await enrol.present(
             self.store,
             self.bus,
@@ -205,6 +206,7 @@ class Scene:
             service=ServiceName(service),
             owner=Owner(owner),
             presented=RefreshToken(value=Secret(self.loop.providers[service].issue_refresh_token(owner))),
+            client=catalogue.providers[catalogue.services[ServiceName(service)].provider].client,
         )
 
 

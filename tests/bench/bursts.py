@@ -75,4 +75,12 @@ def _connect(stage: Stage, owners: list[Owner]) -> None:
 def _grant(stage: Stage, owner: Owner) -> Grant:
     refresh_token = stage.provider.issue_refresh_token(owner, (SCOPE,))
     now = datetime.now(UTC)
-    return due_grant(stage.keys, now, service=SERVICE, owner=owner, scope=SCOPE, refresh_token=refresh_token)
+    return due_grant(
+        stage.keys,
+        now,
+        service=SERVICE,
+        owner=owner,
+        scope=SCOPE,
+        refresh_token=refresh_token,
+        provider=stage.provider,
+    )

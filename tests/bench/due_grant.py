@@ -2,9 +2,10 @@
 
 from datetime import datetime, timedelta
 
+from dispenser.testing import Emulator
 from shared.envelope import fingerprint, seal_credential, seal_token
 from shared.keyring import Keyring
-from shared.model import AccessToken, Grant, GrantId, GrantState, Owner, RefreshToken, ServiceName
+from shared.model import AccessToken, Client, Grant, GrantId, GrantState, Owner, RefreshToken, ServiceName
 from shared.secret import Secret
 
 #: What is left of its token's hour.
@@ -12,10 +13,18 @@ _LEFT = timedelta(minutes=15)
 
 
 def due_grant(
-    keys: Keyring, now: datetime, *, service: ServiceName, owner: Owner, scope: str, refresh_token: str
+    keys: Keyring,
+    now: datetime,
+    *,
+    service: ServiceName,
+    owner: Owner,
+    scope: str,
+    refresh_token: str,
+    provider: Emulator,
 ) -> Grant:
     """The owner's first generation."""
-    grant_id, credential = GrantId(f"due-{owner}"), RefreshToken(value=Secret(refresh_token))
+    client = Client(client_id=provider.client_id, token_url=provider.token_url)
+    grant_id, credential = GrantId(f"due-{owner}"), RefreshToken(value=Secret(refresh_token), client=client)
     ends = now + _LEFT
     token = AccessToken(
         value=Secret(f"token-of-{owner}"),

@@ -80,7 +80,15 @@ def _rows(stage: Stage, due: int) -> list[dict[str, Any]]:
 
 def _grant(stage: Stage, owner: Owner, now: datetime) -> Grant:
     refresh_token = stage.provider.issue_refresh_token(owner, (SCOPE,))
-    return due_grant(stage.keys, now, service=SERVICE, owner=owner, scope=SCOPE, refresh_token=refresh_token)
+    return due_grant(
+        stage.keys,
+        now,
+        service=SERVICE,
+        owner=owner,
+        scope=SCOPE,
+        refresh_token=refresh_token,
+        provider=stage.provider,
+    )
 
 
 async def _refreshed(stage: Stage, engine: AsyncEngine, due: int) -> tuple[float, float]:

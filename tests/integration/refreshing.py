@@ -190,8 +190,16 @@ class Vault:
     ) -> Enrolment:
         """Present a credential, and what became of it."""
         presented = presented or RefreshToken(value=Secret(self.emulator.issue_refresh_token(owner)))
+        catalogue = await self.store.catalogue.load()
         enrolment_id = await present(
-            self.store, self.bus, self.keys, self.clock, service=service, owner=owner, presented=presented
+            self.store,
+            self.bus,
+            self.keys,
+            self.clock,
+            service=service,
+            owner=owner,
+            presented=presented,
+            client=catalogue.providers[catalogue.services[service].provider].client,
         )
         enrolment = await outcome(self.store, enrolment_id)
         assert enrolment is not None

@@ -84,7 +84,7 @@ async def test_a_code_becomes_a_grant_that_rotates(vault: Vault):
 
 async def spooled(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> EnrolmentId:
     """An enrolment whose code is redeemed, and whose answer the database did not take."""
-    await vault.declare(scopes=["tasks:write"])
+    provider = await vault.declare(scopes=["tasks:write"])
     code = await consented(vault)
 
     async def failing(*_: object) -> bool:
@@ -93,8 +93,9 @@ async def spooled(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> EnrolmentId:
     with monkeypatch.context() as broken:
         broken.setattr(vault.store.enrolments, "succeed", failing)
         enrolment_id = await present(
-            vault.store, vault.bus, vault.keys, vault.clock, service=SERVICE, owner=OWNER, presented=code
-        )
+            vault.store, vault.bus, vault.keys, vault.clock,
+            service=SERVICE, owner=OWNER, presented=code, client=provider.client,
+        )  # fmt: skip
         await vault.settled()
     assert len(vault.spooled()) == 1
     return enrolment_id
@@ -147,7 +148,7 @@ async def test_one_that_was_stopped_for_its_lease_redeems_nothing(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ):
     """Another may be at it by then."""
-    await vault.declare()
+    provider = await vault.declare()
     spool = vault.refreshers[0]._rotation._bench.endpoint._spool
     reserve = spool.reserve
 
@@ -160,6 +161,7 @@ async def test_one_that_was_stopped_for_its_lease_redeems_nothing(
         enrolment_id = await present(
             vault.store, vault.bus, vault.keys, vault.clock, service=SERVICE, owner=OWNER,
             presented=RefreshToken(value=Secret(vault.emulator.issue_refresh_token(OWNER))),
+            client=provider.client,
         )  # fmt: skip
         await vault.settled()
     assert vault.emulator.token_calls == 0

@@ -756,14 +756,14 @@ async def test_bit_flip_in_a_stored_token(both: Vault):
 
 async def test_bit_flip_in_an_enrolment(vault: Vault):
     """It fails by itself, and what was presented beside it is redeemed."""
-    await vault.declare()
+    provider = await vault.declare()
     ids = []
     for owner in (OWNER, BOB):
         presented = RefreshToken(value=Secret(vault.emulator.issue_refresh_token(owner)))
         ids.append(
             await present(
                 vault.store, vault.bus, vault.keys, vault.clock,
-                service=SERVICE, owner=owner, presented=presented,
+                service=SERVICE, owner=owner, presented=presented, client=provider.client,
             )
         )  # fmt: skip
     await flip(vault, SealedColumn.ENROLMENTS)
@@ -778,7 +778,9 @@ async def test_bit_flip_in_an_enrolment(vault: Vault):
 async def test_bit_flip_in_a_handback(both: Vault):
     """The provider cannot be told, which the audit says; of the other it is."""
     await both.declare(Rotation(), revocation_url=both.emulator.revocation_url)
+    both.clock.advance(FRESH_SECONDS)
     for owner in (OWNER, BOB):
+        await both.connect(owner=owner)
         await revoke_grant(both.store, both.cache, await both.grant(owner), both.clock())
     await flip(both, SealedColumn.HANDBACKS)
     both.clock.advance(FRESH_SECONDS)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,7 +23,9 @@ from dispenser.revoke import revoke_agent
 from dispenser.testing.behaviour import Behaviour
 from dispenser.testing.emulator import Emulator
 from dispenser.wiring.consent import connect_url
-from shared.model import AgentName, Owner, ServiceName
+from shared.envelope import seal_provider_secrets
+from shared.model import AgentName, ClientAuth, Owner, ProviderSecrets, ServiceName
+from shared.ports import Declared
 from shared.settings import Settings
 
 DECLARED = """
@@ -471,6 +474,22 @@ async def test_a_state_works_once(gateway: Gateway) -> None:
     assert (await gateway.http.get(callback)).status_code == 200
     assert (await gateway.http.get(callback)).status_code == 400
     assert gateway.provider.token_calls == 1
+
+
+async def test_a_code_goes_to_the_client_whose_consent_was_begun(gateway: Gateway) -> None:
+    """Whatever is declared by the time that the owner comes back: that one may be a thief's."""
+    callback, store = await returned(gateway), gateway.vault.world.store
+    catalogue = await store.catalogue.load()
+    provider = catalogue.providers[catalogue.services[ServiceName("time-tracker")].provider]
+    with Emulator() as thief:
+        altered = replace(provider, token_url=thief.token_url, client_auth=ClientAuth.NONE)
+        his = seal_provider_secrets(gateway.vault.world.keys, altered, ProviderSecrets())
+        await store.catalogue.apply(Declared(providers=[(altered, his)]), gateway.vault.world.clock())
+        refused = await gateway.http.get(callback)
+        assert not thief.requests
+    assert refused.status_code == 400
+    assert "other_client" in refused.text
+    assert gateway.provider.token_calls == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -31,6 +32,10 @@ async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
 async def revoked(vault: Vault) -> None:
     """The grant, and all that follows from that."""
     await revoke_grant(vault.store, vault.cache, await vault.grant(), vault.clock())
+    await announced(vault)
+
+
+async def announced(vault: Vault) -> None:
     await Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=1).announce()
     await vault.settled()
 
@@ -130,16 +135,19 @@ async def test_a_static_token_is_nobodys_to_take_back(vault: Vault) -> None:
 
 
 async def test_a_provider_that_is_down_is_told_later(vault: Vault) -> None:
-    await vault.declare(revocation_url="http://127.0.0.1:1/revoke")
+    client = {"client_id": vault.emulator.client_id, "client_secret": vault.emulator.client_secret}
+    with Emulator(**client) as down:
+        address = down.revocation_url
+    await vault.declare(revocation_url=address)
     await vault.refresher()
     await vault.connect()
     await revoked(vault)
     assert await outcomes(vault) == []
-    await vault.declare(revocation_url=vault.emulator.revocation_url)
-    vault.clock.advance(300)
-    await Scheduler(store=vault.store, bus=vault.bus, clock=vault.clock, interval_seconds=1).announce()
-    await vault.settled()
-    assert (await outcomes(vault), told(vault)) == (["ok"], 1)
+    with Emulator(**client, port=urlsplit(address).port or 0) as up:
+        vault.clock.advance(300)
+        await announced(vault)
+        assert await outcomes(vault) == ["ok"]
+        assert [request.endpoint for request in up.requests] == ["revoke"]
 
 
 async def test_a_provider_that_never_answers_is_given_up_in_a_day(vault: Vault) -> None:
@@ -152,3 +160,48 @@ async def test_a_provider_that_never_answers_is_given_up_in_a_day(vault: Vault) 
     await vault.settled()
     assert await outcomes(vault) == ["gave_up"]
     assert await vault.store.handbacks.pending(vault.clock(), 10) == []
+
+
+async def test_a_place_that_was_declared_since_gets_no_token_of_before(vault: Vault) -> None:
+    """It waits a day for the declaration to be put back, and the audit says why it went nowhere."""
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    await vault.refresher()
+    await vault.connect()
+    with Emulator() as thief:
+        await vault.declare(revocation_url=thief.revocation_url)
+        vault.clock.advance(2)  # the catalogue is looked at again
+        await revoked(vault)
+        assert (await outcomes(vault), told(vault)) == ([], 0)
+        vault.clock.advance(2 * 86_400)
+        await announced(vault)
+        assert not thief.requests
+        assert await outcomes(vault) == ["other_client"]
+
+
+async def test_a_place_that_is_put_back_gets_the_token_after_all(vault: Vault) -> None:
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    await vault.refresher()
+    await vault.connect()
+    await vault.declare(revocation_url="https://thief.example/revoke")
+    vault.clock.advance(2)
+    await revoked(vault)
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    vault.clock.advance(300)
+    await announced(vault)
+    assert (await outcomes(vault), told(vault)) == (["ok"], 1)
+
+
+async def test_a_rotation_does_not_bind_a_token_to_another_place(vault: Vault) -> None:
+    """Or a place altered for an hour would be given every token that was rotated in it."""
+    await vault.declare()
+    await vault.refresher()
+    await vault.connect()
+    await vault.declare(revocation_url=vault.emulator.revocation_url)
+    vault.clock.advance(2)
+    await vault.ask(1)
+    assert (await vault.grant()).generation == 2
+    await revoked(vault)
+    assert told(vault) == 0
+    await vault.connect()  # and anew for an owner who consents
+    await revoked(vault)
+    assert told(vault) == 1

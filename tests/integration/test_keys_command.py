@@ -107,6 +107,7 @@ class Vault:
             await present(
                 store, bus, self.keys(), utc_now,
                 service=PLACE[0], owner=PLACE[1], presented=RefreshToken(value=Secret("rt")),
+                client=a_provider().client,
             )  # fmt: skip
         finally:
             await bus.close()

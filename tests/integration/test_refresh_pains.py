@@ -564,3 +564,20 @@ async def test_pain_28_a_refresh_token_of_another_client_is_imported(vault: Vaul
     enrolment = await vault.connect(RefreshToken(value=Secret(foreign)))
     assert (enrolment.state, enrolment.error) == (EnrolmentState.FAILED, "invalid_grant")
     assert await vault.store.grants.select() == []
+
+
+@pytest.mark.parametrize("field", ["token_url", "client_id", "authorization_url"])
+async def test_pain_28_the_tokens_of_one_client_are_sent_as_anothers(connected: Vault, field: str):
+    """Of what is declared, those two make another client."""
+    with Emulator() as elsewhere:
+        elsewhere.register_client("another-client", connected.emulator.client_secret)
+        connected.emulator.register_client("another-client", connected.emulator.client_secret)
+        others = {"token_url": elsewhere.token_url, "client_id": "another-client"}
+        await connected.declare(**{field: others.get(field, elsewhere.authorization_url)})
+        connected.clock.advance(2)
+        calls = connected.emulator.token_calls
+        await connected.ask(1)
+        grant, sent = await connected.grant(), connected.emulator.token_calls - calls
+        assert not elsewhere.requests
+        assert (grant.generation, sent) == ((1, 0) if field in others else (2, 1))
+        assert grant.state is GrantState.ACTIVE

@@ -36,7 +36,7 @@ from shared.ports import Consent, Declared
 from shared.secret import Secret
 
 MOMENT = datetime(2026, 11, 24, 8, tzinfo=UTC)
-SEALED = RefreshToken(value=Secret("rt"))
+SEALED = RefreshToken(value=Secret("rt"), client=a_provider().client)
 
 
 class Keys:
@@ -111,7 +111,7 @@ async def put_one_of_each(store: SqlStore, keys: Keyring) -> Grant:
         service=grant.service,
         owner=grant.owner,
         sealed_verifier=envelope.seal_verifier(
-            keys, b"state", grant.service, grant.owner, Secret("verifier")
+            keys, b"state", grant.service, grant.owner, Secret("verifier"), provider.client
         ),
         redirect_uri="https://vault.example/callback",
         browser_hash=b"browser",
@@ -155,8 +155,8 @@ async def test_everything_opens_with_the_new_keys_alone(store, keys):
     place = (enrolment.id, enrolment.service, enrolment.owner)
     assert envelope.open_enrolment(new, *place, enrolment.sealed) == SEALED
     consent = await store.consents.take(b"state", MOMENT)
-    verifier = envelope.open_verifier(new, b"state", consent.service, consent.owner, consent.sealed_verifier)
-    assert verifier == Secret("verifier")
+    opened = envelope.open_verifier(new, b"state", consent.service, consent.owner, consent.sealed_verifier)
+    assert opened == (Secret("verifier"), provider.client)
     assert envelope.open_transport_key(new, 7, (await store.transport_keys.load())[7]) == b"material"
 
 

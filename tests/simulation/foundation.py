@@ -25,6 +25,7 @@ from shared.messages import EnrolmentEvent, encode
 from shared.model import (
     AccessToken,
     Agent,
+    Client,
     ClientItself,
     Credential,
     Effect,
@@ -93,7 +94,7 @@ def reconnect(world: World, account: Account) -> None:
         return
     number = round(world.history.now() * 1000)
     enrolment_id, now = EnrolmentId(f"enrolment-{number}"), CURRENT.get().clock()
-    presented = RefreshToken(value=Secret(world.providers[service].consent()))
+    presented = RefreshToken(value=Secret(world.providers[service].consent()), client=_client(world, service))
     enrolment = Enrolment(
         id=enrolment_id,
         service=service,
@@ -125,6 +126,11 @@ def _provider(plan: Plan, name: str) -> Provider:
     return next(a.habit for a in plan.accounts if a.habit.name == name).declared(plan.lives[name])
 
 
+def _client(world: World, service: ServiceName) -> Client:
+    catalogue = at_once(world.store.catalogue.load())
+    return catalogue.providers[catalogue.services[service].provider].client
+
+
 def _declared(world: World, provider: Provider) -> tuple[Provider, bytes]:
     return provider, seal_provider_secrets(
         world.keys, provider, ProviderSecrets(client_secrets=(Secret("secret"),))
@@ -147,7 +153,7 @@ def _grant(world: World, account: Account, issued: datetime, expires: datetime) 
     grant_id = GrantId(f"grant of {owner}")
     credential: Credential = ClientItself()
     if account.habit.grant is GrantKind.AUTHORIZATION_CODE:
-        credential = RefreshToken(value=Secret(provider.consent()))
+        credential = RefreshToken(value=Secret(provider.consent()), client=_client(world, service))
     kept = isinstance(credential, RefreshToken)
     token = AccessToken(
         value=Secret(f"at:{service}:0:{owner}"), token_type="Bearer", scopes=(), issued_at=issued,

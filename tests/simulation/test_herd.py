@@ -155,7 +155,7 @@ class Herd:
 
     def _grant(self, number: int, issued: datetime, ends: datetime, due: datetime) -> Grant:
         owner, grant_id = Owner(f"owner-{number}"), GrantId(f"grant-{number}")
-        credential = RefreshToken(value=Secret(f"first-{number}"))
+        credential = RefreshToken(value=Secret(f"first-{number}"), client=self.provider.client)
         token = AccessToken(
             value=Secret("old"),
             token_type="Bearer",

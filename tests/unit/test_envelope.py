@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +88,7 @@ REGISTERED = envelope.seal_provider_secrets(KEYS, PROVIDER, SECRETS)
     [
         AuthorizationCode(code=Secret("c"), verifier=Secret("v"), redirect_uri="r", scopes=("a", "b")),
         RefreshToken(value=Secret("rt")),
+        RefreshToken(value=Secret("rt"), client=PROVIDER.client),
         StaticToken(value=Secret("pat")),
         ServiceAccountKey(private_key=Secret("pem"), issuer="i", key_id="k", subject=None),
         ClientItself(),
@@ -95,6 +97,14 @@ REGISTERED = envelope.seal_provider_secrets(KEYS, PROVIDER, SECRETS)
 def test_whatever_is_presented_comes_back(presented: Presented) -> None:
     sealed = envelope.seal_enrolment(KEYS, ENROLMENT, TRACKER, ADA, presented)
     assert envelope.open_enrolment(KEYS, ENROLMENT, TRACKER, ADA, sealed) == presented
+
+
+def test_one_that_says_nothing_of_a_client_was_given_to_none() -> None:
+    """As they were sealed before: it opens, and is sent nowhere."""
+    body = msgpack.packb(["refresh_token", {"value": "rt"}])
+    place = envelope._place("credential", "g1", ADA)
+    sealed = envelope._seal_to_refreshers(KEYS, 7, place, body)
+    assert envelope.open_credential(KEYS, grant(sealed)) == RefreshToken(value=Secret("rt"), client=None)
 
 
 @pytest.mark.parametrize("expires_at", [NOW, None])
@@ -129,6 +139,9 @@ ELSEWHERE: dict[str, Callable[[], object]] = {
     "an answer for another generation": lambda: envelope.open_spooled(KEYS, GrantId("g1"), ADA, 8, SPOOLED),
     "secrets for another address": lambda: envelope.open_provider_secrets(
         KEYS, replace(PROVIDER, token_url="https://evil.example/token"), REGISTERED
+    ),
+    "secrets for another place to give back": lambda: envelope.open_provider_secrets(
+        KEYS, replace(PROVIDER, revocation_url="https://evil.example/revoke"), REGISTERED
     ),
     "secrets of another client": lambda: envelope.open_provider_secrets(
         KEYS, replace(PROVIDER, client_id="d"), REGISTERED
@@ -192,6 +205,9 @@ def test_every_envelope_names_its_key() -> None:
 def test_a_fingerprint_tells_credentials_apart_and_nothing_else() -> None:
     one = envelope.fingerprint(GrantId("g1"), RefreshToken(value=Secret("rt")))
     assert one == envelope.fingerprint(GrantId("g1"), RefreshToken(value=Secret("rt")))
+    assert one == envelope.fingerprint(
+        GrantId("g1"), RefreshToken(value=Secret("rt"), client=PROVIDER.client)
+    )
     assert one != envelope.fingerprint(GrantId("g1"), RefreshToken(value=Secret("rt2")))
     assert one != envelope.fingerprint(GrantId("g2"), RefreshToken(value=Secret("rt")))
     assert one != envelope.fingerprint(GrantId("g1"), StaticToken(value=Secret("rt")))

@@ -15,6 +15,7 @@ from shared.model import AccessToken, GrantId, ProviderSecrets, RefreshToken
 from shared.secret import Secret
 
 CREDENTIAL = RefreshToken(value=Secret("rt"))
+CLIENT = a_provider().client
 SECRETS = ProviderSecrets(client_secrets=(Secret("secret"),))
 TOKEN = AccessToken(
     value=Secret("at"),
@@ -36,8 +37,8 @@ class Kind:
     open: Callable[..., object]
 
 
-def _provider(name: str, token_url: str, client_id: str) -> Any:
-    return a_provider(name=name, token_url=token_url, client_id=client_id)
+def _provider(name: str, token_url: str, client_id: str, revocation_url: str) -> Any:
+    return a_provider(name=name, token_url=token_url, client_id=client_id, revocation_url=revocation_url)
 
 
 def _open_credential(grant_id: str, owner: str, generation: int, sealed: bytes) -> object:
@@ -55,9 +56,9 @@ KINDS = {
         lambda *at: envelope.open_enrolment(KEYS, *at),
     ),
     "provider's secrets": Kind(
-        ("strict", "https://id.example/token", "client"),
+        ("strict", "https://id.example/token", "client", "https://id.example/revoke"),
         lambda *at: envelope.seal_provider_secrets(KEYS, _provider(*at), SECRETS),
-        lambda *at: envelope.open_provider_secrets(KEYS, _provider(*at[:3]), at[3]),
+        lambda *at: envelope.open_provider_secrets(KEYS, _provider(*at[:4]), at[4]),
     ),
     "spooled answer": Kind(
         ("g1", "ada", 7),
@@ -71,7 +72,7 @@ KINDS = {
     ),
     "verifier": Kind(
         ("0a0b", "tracker", "ada"),
-        lambda state, *at: envelope.seal_verifier(KEYS, state.encode(), *at, Secret("verifier")),
+        lambda state, *at: envelope.seal_verifier(KEYS, state.encode(), *at, Secret("verifier"), CLIENT),
         lambda state, *at: envelope.open_verifier(KEYS, state.encode(), *at),
     ),
     "ticket": Kind(

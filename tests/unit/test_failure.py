@@ -93,7 +93,7 @@ def test_every_error_of_the_servers_has_a_code_of_its_own_that_programs_can_read
 @pytest.mark.parametrize("kind", SERVERS, ids=lambda kind: kind.__qualname__)
 def test_an_explanation_is_what_was_said_and_what_that_means(kind: type[errors.VaultError]) -> None:
     said = "At 10:00, on disk."
-    error = kind([said]) if kind is errors.ConfigurationError else kind(said)
+    error = kind([said]) if issubclass(kind, errors.ConfigurationError) else kind(said)
     first, *rest = explanation(error).splitlines()
     assert first == said
     assert rest == [str(kind.__doc__).strip().splitlines()[0]]

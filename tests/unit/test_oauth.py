@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc import jwt
 from joserfc.jwk import import_key
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, OtherClient
 from shared.model import (
     AuthorizationCode,
     BodyFormat,
+    Client,
     ClientAuth,
     ClientItself,
     GrantKind,
@@ -48,6 +49,8 @@ def request(
     secrets: ProviderSecrets = SECRETS,
     service: Service = SERVICE,
 ) -> HttpRequest:
+    if isinstance(presented, AuthorizationCode | RefreshToken | ServiceAccountKey):
+        presented = replace(presented, client=provider.client)
     made = oauth.token_request(provider, secrets, service, presented, now=NOW, jti="j1")
     assert made is not None
     return made
@@ -201,11 +204,38 @@ def test_two_assertions_in_one_request_have_ids_of_their_own():
 def test_a_refresh_token_is_given_back():
     """RFC 7009 §2.1: a form, whatever the token endpoint takes."""
     provider = replace(PROVIDER, revocation_url="https://id.example/revoke", body_format=BodyFormat.JSON)
-    made = oauth.revocation(provider, SECRETS, TOKEN, now=NOW, jti="j")
+    token = replace(TOKEN, client=provider.client)
+    made = oauth.revocation(provider, SECRETS, token, now=NOW, jti="j")
     assert made is not None
     assert made.url == "https://id.example/revoke"
     assert form(made) == {"token": "rt", "token_type_hint": "refresh_token"}
-    assert oauth.revocation(PROVIDER, SECRETS, TOKEN, now=NOW, jti="j") is None
+    assert oauth.revocation(PROVIDER, SECRETS, token, now=NOW, jti="j") is None
+
+
+KEY = ServiceAccountKey(private_key=Secret(pem(EC_KEY)), issuer="robot@p", subject="ann")
+ELSEWHERE = Client(client_id="id", token_url="https://thief.example/token")
+
+
+@pytest.mark.parametrize("client", [None, ELSEWHERE, replace(PROVIDER.client, client_id="other")])
+@pytest.mark.parametrize("presented", [TOKEN, CODE, KEY], ids=["token", "code", "key"])
+def test_what_another_client_was_given_is_not_asked_with(presented: Any, client: Client | None):
+    """A service account's assertion names its audience as it is declared: it would be good elsewhere."""
+    with pytest.raises(OtherClient):
+        oauth.token_request(PROVIDER, SECRETS, SERVICE, replace(presented, client=client), now=NOW, jti="j")
+
+
+@pytest.mark.parametrize("client", [None, PROVIDER.client, ELSEWHERE])
+def test_what_was_given_before_there_was_a_place_for_it_is_not_given_back(client: Client | None):
+    provider = replace(PROVIDER, revocation_url="https://id.example/revoke")
+    with pytest.raises(OtherClient):
+        oauth.revocation(provider, SECRETS, replace(TOKEN, client=client), now=NOW, jti="j")
+
+
+def test_a_place_for_giving_back_is_no_hindrance_to_asking():
+    token = replace(TOKEN, client=replace(PROVIDER.client, revocation_url="https://id.example/revoke"))
+    made = oauth.token_request(PROVIDER, SECRETS, SERVICE, token, now=NOW, jti="j")
+    assert made is not None
+    assert made.client == token.client
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class _Place:
 
 
 def _provider_words(name: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
-    return name, spec["token_url"], spec["client_id"]
+    return name, spec["token_url"], spec["client_id"], spec.get("revocation_url") or ""
 
 
 def _consent_words(state_hash: bytes, *rest: str) -> tuple[str, ...]:

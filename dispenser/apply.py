@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from dispenser.declared import Declarations
-from dispenser.difference import Action, Change, Kind, difference
+from dispenser.difference import Action, Change, Kind, difference, moves
 from shared.envelope import seal_provider_secrets
 from shared.keyring import Keyring
 from shared.model import Provider, ProviderName, ProviderSecrets
@@ -27,6 +27,18 @@ async def apply(
     if secrets or any(change.action != Action.UNCHANGED for change in changes):
         await store.catalogue.apply(_sealed(keys, declarations, secrets, changes), now)
     return changes
+
+
+async def warnings(store: Store, declarations: Declarations) -> tuple[str, ...]:
+    """What applying would cost grants that there are. Raises: StoreUnavailable, StoreNotMigrated."""
+    said = []
+    for move in moves(await store.catalogue.load(), declarations):
+        found = await store.grants.select(service=move.service)
+        # Without a credential of its own, a grant goes with the client.
+        kept = [one for one in found if one.sealed_credential is not None]
+        if kept:
+            said.append(move.warning(len(kept)))
+    return tuple(said)
 
 
 def _sealed(

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from dispenser.declared import Declarations
-from shared.model import Agent, Catalogue, Issuer, Policy, Provider, Service
+from shared.model import Agent, Catalogue, Issuer, Policy, Provider, ProviderName, Service, ServiceName
 
 Entry = Provider | Service | Agent | Policy | Issuer
 
@@ -56,6 +56,39 @@ def difference(catalogue: Catalogue, declarations: Declarations) -> tuple[Change
         *_changes(Kind.AGENT, catalogue.agents, declarations.agents),
         *_changes(Kind.POLICY, policies, declarations.policies),
         *_changes(Kind.ISSUER, catalogue.issuers, declarations.issuers),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A service whose grants were given to another client than the one it is to have."""
+
+    service: ServiceName
+    provider: ProviderName
+    #: Who is to ask for its tokens, or where, is another; otherwise only where they are given back.
+    asks: bool
+
+    def warning(self, grants: int) -> str:
+        """For people, where the service has so many. Which client each was given to, refreshers alone can
+        read."""
+        whose = f"service {self.service} has {grants} grants: those given to another client than this"
+        if not self.asks:
+            return f"{whose} are not given back at this revocation_url when they are revoked."
+        return (
+            f"{whose} are not refreshed until that one is declared again, or their owners connect again. "
+            f"`dispenser revoke provider {self.provider}` has agents tell them so."
+        )
+
+
+def moves(catalogue: Catalogue, declarations: Declarations) -> tuple[Move, ...]:
+    """The services whose grants would be left behind: what a client was given goes to no other."""
+    providers = {**catalogue.providers, **{each.name: each for each in declarations.providers}}
+    services = {**catalogue.services, **{each.name: each for each in declarations.services}}
+    return tuple(
+        Move(service=name, provider=after.name, asks=before.client.asks != after.client.asks)
+        for name, service in catalogue.services.items()
+        if (before := catalogue.providers[service.provider]).client
+        != (after := providers[services[name].provider]).client
     )
 
 

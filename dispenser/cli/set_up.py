@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dispenser.apply import apply
+from dispenser.apply import apply, warnings
 from dispenser.broker_configuration import CONFIGURATION_FILE
 from dispenser.cli import diagnosis
 from dispenser.cli.act import recorded
@@ -117,17 +117,21 @@ async def _apply(files: list[Path], *, dry_run: bool) -> tuple[Change, ...]:
     async with opened() as at:
         catalogue = await at.store.catalogue.load()
         declarations = await _discovered(parse(_texts(files), catalogue.providers))
+        costs = await warnings(at.store, declarations)
+        for cost in costs:
+            aside.print(cost, style="bold yellow", markup=False, soft_wrap=True)
         if dry_run:
             return difference(catalogue, declarations)
         secrets_read = read_secrets(declarations, os.environ)
-        if said := _said(difference(catalogue, declarations), list(secrets_read)):
+        if said := _said(difference(catalogue, declarations), list(secrets_read), costs):
             await recorded(at, "catalogue.applied", catalogue_version=catalogue.version + 1, reason=said)
         return await apply(at.store, at.keys, declarations, secrets_read, utc_now())
 
 
-def _said(changes: tuple[Change, ...], secrets_of: list[ProviderName]) -> str:
+def _said(changes: tuple[Change, ...], secrets_of: list[ProviderName], costs: tuple[str, ...]) -> str:
     """What is about to change, for the audit. Empty: nothing."""
     changed = [str(change) for change in changes if change.action != Action.UNCHANGED]
+    changed += costs
     changed += [f"secrets of provider {name} given" for name in secrets_of]
     return "; ".join(changed)[:MOST_CHARACTERS]
 

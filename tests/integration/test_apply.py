@@ -1,5 +1,6 @@
 """Applying brings a catalogue in SQL to what the files declare, as often as one likes."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,8 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
+from contract.stores import a_grant
+from typer.testing import CliRunner, Result
 
-from dispenser.apply import apply
+from dispenser.apply import apply, warnings
+from dispenser.cli.app import app
 from dispenser.declared import Declarations, parse
 from dispenser.difference import Action, Change
 from dispenser.secret_sources import read_secrets
@@ -16,7 +21,7 @@ from shared import keyring
 from shared.adapters.sql.store import SqlStore, migrate
 from shared.envelope import open_provider_secrets
 from shared.keyring import Keyring
-from shared.model import Provider, ProviderSecrets
+from shared.model import EnrolmentId, GrantId, Owner, Provider, ProviderSecrets, ServiceName
 from shared.secret import Secret
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -128,3 +133,49 @@ async def test_a_revoked_agent_stays_revoked(store: SqlStore, keys: Keyring) -> 
     changed = parse({"a.yaml": "agents: {a: {description: other}}"})
     await apply(store, keys, changed, {}, NOW)
     assert (await store.catalogue.load()).agents["a"].revoked_at == NOW
+
+
+async def put_grants(store: SqlStore) -> None:
+    """Two that are kept, one that was revoked, and one of another service."""
+    for owner in ("ada", "grace", "gone"):
+        grant = a_grant(id=GrantId(owner), service=ServiceName("s"), owner=Owner(owner))
+        await store.enrolments.succeed(EnrolmentId("none"), grant, NOW, ())
+    await store.grants.revoke(GrantId("gone"), NOW, ())
+    await store.enrolments.succeed(EnrolmentId("none"), a_grant(service=ServiceName("other")), NOW, ())
+
+
+async def test_grants_that_would_be_left_behind_are_counted_before(store: SqlStore, keys: Keyring) -> None:
+    await apply(store, keys, parse({"a.yaml": TEXT}), {}, NOW)
+    await put_grants(store)
+    (warning,) = await warnings(store, parse({"a.yaml": TEXT.replace("client_id: c", "client_id: d")}))
+    assert warning.startswith(
+        "service s has 2 grants: those given to another client than this are not refreshed"
+    )
+    assert "`dispenser revoke provider public`" in warning
+    assert await warnings(store, parse({"a.yaml": TEXT})) == ()
+
+
+def test_applying_says_so_dry_or_not(tmp_path: Path) -> None:
+    """On standard error, and in the audit."""
+    home, file = tmp_path / "home", tmp_path / "a.yaml"
+
+    def run(*arguments: str) -> Result:
+        done = CliRunner().invoke(app, arguments, env={"DISPENSER_HOME": str(home), "DISPENSER_KEYS": ""})
+        assert done.exit_code == 0, done.output
+        return done
+
+    async def connect() -> None:
+        store = SqlStore.open(f"sqlite:///{home / 'dispenser.db'}")
+        await put_grants(store)
+        await store.close()
+
+    file.write_text(TEXT)
+    run("init")
+    assert "another client" not in run("apply", str(file)).stderr
+    asyncio.run(connect())
+    file.write_text(TEXT.replace("https://p.example/token", "https://q.example/token"))
+    for dry in (["--dry-run"], []):
+        assert "service s has 2 grants" in run("apply", str(file), *dry).stderr
+    applied = json.loads(run("audit", "--json").stdout)
+    assert any("service s has 2 grants" in record["reason"] for record in applied)
+    structlog.reset_defaults()

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
+
+import pytest
 
 from dispenser.declared import Declarations, SecretReferences
-from dispenser.difference import Action, Change, Kind, difference
+from dispenser.difference import Action, Change, Kind, Move, difference, moves
 from shared.model import Agent, Catalogue, Effect, Issuer, Policy, Provider, Rotation, Service
 
 PROVIDER = Provider(name="p", token_url="https://p.example/token", client_id="c")
@@ -70,3 +73,27 @@ def test_a_secret_is_a_word_and_no_change() -> None:
 def test_a_change_reads_as_a_line() -> None:
     change = Change(kind=Kind.SERVICE, name="s", action=Action.CHANGED, fields=("scopes", "audience"))
     assert str(change) == "service s: changed (scopes, audience)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "asks"),
+    [
+        ({"token_url": "https://new.example/token"}, True),
+        ({"client_id": "d"}, True),
+        ({"revocation_url": "https://p.example/revoke"}, False),
+        ({"authorization_url": "https://p.example/authorize", "max_concurrency": 3}, None),
+    ],
+)
+def test_what_makes_another_client_leaves_grants_behind(changes: dict[str, Any], asks: bool | None) -> None:
+    declared = Declarations(providers=(replace(PROVIDER, **changes),))
+    expected = () if asks is None else (Move(service="s", provider="p", asks=asks),)
+    assert moves(FULL, declared) == expected
+
+
+def test_a_service_that_gets_another_provider_leaves_its_grants_behind() -> None:
+    other = replace(PROVIDER, name="q", client_id="d")
+    declared = Declarations(providers=(other,), services=(replace(SERVICE, provider="q"),))
+    assert moves(FULL, declared) == (Move(service="s", provider="q", asks=True),)
+    same = Declarations(providers=(replace(other, client_id="c"),), services=declared.services)
+    assert moves(FULL, same) == ()
+    assert moves(EMPTY, declared) == ()

@@ -6,6 +6,7 @@
 | `vhost`, `redis_database`, `database_url` | the URL of an empty place of the test's own on them |
 | `broker`, `redis_server`, `postgresql_server` | this worker's, for the test to kill, stop and start |
 | `private_broker`, `private_redis`, `private_postgresql` | start a server with settings of the test's own |
+| `watched_redis` | a primary, its replica and a Sentinel |
 | `start_server` | the same for a module, by name |
 """
 
@@ -13,11 +14,13 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Never
 
 import pytest
 from services import postgresql, rabbitmq, redis, shared_vhost
 from services.origin import Name
 from services.pool import Pool, open_pool
+from services.sentinel import WatchedRedis
 from services.server import Server, ServerFailed
 
 _SHARED: dict[str, Name] = {"rabbitmq_url": "rabbitmq", "redis_url": "redis", "postgresql_url": "postgresql"}
@@ -156,6 +159,17 @@ def private_redis(server_pool: Pool) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
+def watched_redis(server_pool: Pool) -> Iterator[WatchedRedis]:
+    try:
+        watched = WatchedRedis(server_pool.folder("redis"))
+    except ServerFailed as failure:
+        _skip(str(failure))
+    watched.start()
+    yield watched
+    watched.close()
+
+
+@pytest.fixture
 def private_postgresql(server_pool: Pool) -> Iterator[Callable[..., Server]]:
     yield from _starts(server_pool, "postgresql")
 
@@ -195,7 +209,7 @@ def _skip_without(server_pool: Pool, name: Name) -> None:
         _skip(server_pool.origins[name].describe())
 
 
-def _skip(reason: str) -> None:
+def _skip(reason: str) -> Never:
     if _in_ci():
         raise ServerFailed(reason)
     pytest.skip(reason)

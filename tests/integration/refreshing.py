@@ -39,7 +39,17 @@ from shared.model import (
     Service,
     ServiceName,
 )
-from shared.ports import AuditJournal, Claim, Declared, Delivery, Failure, Outgoing, Renewal, Unclaimed
+from shared.ports import (
+    AuditJournal,
+    Cache,
+    Claim,
+    Declared,
+    Delivery,
+    Failure,
+    Outgoing,
+    Renewal,
+    Unclaimed,
+)
 from shared.secret import Secret
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
 from workers.providers import FRESH_SECONDS
@@ -110,7 +120,7 @@ class Vault:
         self.rotations = FailingRotations(self.store.rotations)
         self.store.rotations = self.rotations  # type: ignore[assignment]
         self.bus = MemoryBus()
-        self.cache = MemoryCache(self.clock)
+        self.cache: Cache = MemoryCache(self.clock)
         self.events: list[str] = []
         self.bus.subscribe("credential.*", self._hear)
         self._https: list[HttpxProviderHttp] = []

@@ -7,7 +7,9 @@ at the provider. The same rows with real processes and real kills are in `accept
 import asyncio
 import errno
 import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,8 @@ import pytest
 from integration.asking import asked
 from integration.refreshing import OWNER, SERVICE, Vault
 from integration.watching import Watching
+from redis.asyncio import Redis
+from services.sentinel import WatchedRedis
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -38,6 +42,7 @@ from dispenser.testing.faults import (
     Truncated,
 )
 from shared.adapters import provider_http
+from shared.adapters.redis_cache import RedisCache
 from shared.audit_filter import AuditFilter
 from shared.envelope import open_credential, open_token
 from shared.errors import BusUnavailable, CacheUnavailable, StoreUnavailable
@@ -53,7 +58,7 @@ from shared.model import (
     Rotation,
     SealedColumn,
 )
-from shared.ports import Claim, Outgoing
+from shared.ports import Cache, Claim, Outgoing
 from shared.secret import Secret
 from shared.topology import EVENTS_EXCHANGE
 from workers.decision import AMBIGUITY_SECONDS, LATE_SECONDS, LEASE_SECONDS
@@ -64,6 +69,8 @@ from workers.takeover import WATCHED_SECONDS
 
 GRACE = Rotation(grace_seconds=600, on_reuse=OnReuse.DENY)
 HOUR = 3600
+#: Within which a Sentinel has put the replica in the place of the primary: mostly two.
+FAILOVER_SECONDS = 30
 BOB = Owner("bob")
 
 
@@ -804,3 +811,44 @@ async def test_bit_flip_in_a_spooled_answer(vault: Vault):
     await vault.refresher()
     await due(vault)
     await one_step(vault)
+
+
+async def test_redis_fails_over(vault: Vault, watched_redis: WatchedRedis):
+    """Tokens are served all the while, the new primary is found, and nothing is refreshed for it."""
+    async with behind(vault, watched_redis.url):
+        await connect(vault, Rotation())
+        served = await asked(vault, TokenCall(service=SERVICE))
+        calls = vault.emulator.token_calls
+        watched_redis.primary.kill()
+        replies = [await asked(vault, TokenCall(service=SERVICE))]
+        async with asyncio.timeout(FAILOVER_SECONDS):
+            while not await takes_writes(vault.cache):
+                pass
+        replies.append(await asked(vault, TokenCall(service=SERVICE)))
+        # At the worst, the replica had got nothing yet of what the primary had.
+        async with Redis.from_url(watched_redis.replica.url) as replica:
+            await replica.flushall()
+        replies.append(await asked(vault, TokenCall(service=SERVICE)))
+        assert [reply.access_token for reply in replies] == [served.access_token] * 3
+        assert (await vault.token()).generation == 1
+        assert vault.emulator.token_calls == calls
+        await vault.ask(1)
+        await one_step(vault)
+
+
+@asynccontextmanager
+async def behind(vault: Vault, cache_url: str) -> AsyncIterator[None]:
+    """All of the vault that starts from here on has this cache."""
+    vault.cache = cache = RedisCache.open(cache_url)
+    yield
+    await vault.settled()
+    await cache.close()
+
+
+async def takes_writes(cache: Cache) -> bool:
+    """As a replica does not, and nobody for a while."""
+    try:
+        return await cache.put_if_newer("written", time.time_ns(), b"", 60)
+    except CacheUnavailable:
+        await asyncio.sleep(0.02)
+        return False

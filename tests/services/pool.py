@@ -76,6 +76,17 @@ class Pool:
                 return server
         raise ServerFailed(f"{name}: {' '.join(failures) or self.origins[name].remedy()}")
 
+    def folder(self, name: Name) -> Path:
+        """A new folder for servers that have to be processes of this machine. Raises: ServerFailed."""
+        kind, origin = _KINDS[name], self.origins[name]
+        if origin.package and kind.binary() is None:
+            debian.install(origin.package)
+        if kind.binary() is None:
+            raise ServerFailed(f"{name}: {origin.remedy()}")
+        folder = self._folder / f"{name}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        return folder
+
     def close(self) -> None:
         """End what this process started; the first process ends the rest."""
         self._threads.shutdown(cancel_futures=True)

@@ -59,15 +59,15 @@ class RedisProcess(Process):
 
     def __init__(self, folder: Path, *, tls: Certificate | None = None) -> None:
         super().__init__(folder)
-        self._port, self._tls = free_port(), tls
+        self.port, self._tls = free_port(), tls
         self._tls_port = free_port() if tls else None
-        self.address = _address(self._port, self._tls_port)
+        self.address = _address(self.port, self._tls_port)
         (folder / "users.acl").write_text(redis_file())
         for name, text in _tls_files(tls).items():
             (folder / name).write_text(text)
 
     def command(self) -> list[str]:
-        network = ["--bind", "127.0.0.1", "--port", str(self._port)]
+        network = ["--bind", "127.0.0.1", "--port", str(self.port)]
         network += _tls_arguments(self._tls_port, self.folder, self._tls)
         users = ["--aclfile", str(self.folder / "users.acl")]
         kept = ["--save", "", "--appendonly", "no", "--databases", str(_DATABASES)]

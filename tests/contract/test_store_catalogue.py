@@ -97,8 +97,17 @@ async def test_what_has_not_changed_is_the_very_object_it_was(store: Store) -> N
     assert after.policies is before.policies
     kept = {name for name, agent in after.agents.items() if agent is before.agents[name]}
     assert kept == {AGENT.name, others[1].name, others[2].name}
-    names = {id(name) for name in before.agents}
-    assert {name for name in after.agents if id(name) in names} == kept
+    assert set(map(id, after.agents)) == set(map(id, before.agents))
+
+
+async def test_an_agent_that_was_taken_out_of_the_database_is_none_any_more(store: SqlStore) -> None:
+    await store.catalogue.apply(DECLARED, NOW)
+    before = await store.catalogue.load()
+    async with store._database.writing() as connection:
+        await connection.execute(text("DELETE FROM agents"))
+    await store.catalogue.apply(Declared(agents=[Agent(name=AgentName("other"))]), NOW)
+
+    assert (await store.catalogue.load(before)).agents.keys() == {"other"}
 
 
 async def test_a_changed_policy_is_the_new_one_and_the_others_stay(store: Store) -> None:

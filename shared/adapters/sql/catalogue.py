@@ -113,14 +113,17 @@ async def _offer(connection: AsyncConnection) -> Offer:
 
 
 async def _agents(connection: AsyncConnection, known: Mapping[AgentName, Agent]) -> Mapping[AgentName, Agent]:
-    found: dict[AgentName, Agent] = {}
+    # Copied at once and not grown step by step: each step would leave a hole in the heap.
+    found = dict(known)
     seen: dict[Any, Any] = {}
+    rows = 0
     async for row in _rows(connection, *_AGENT):
+        rows += 1
         read = _agent(row)
-        before = known.get(read.name)
-        agent = before if before == read else _shared(read, seen, "description")
-        found[agent.name] = agent
-    return found
+        if found.get(read.name) != read:
+            found[read.name] = _shared(read, seen, "description")
+    # Nothing of ours removes agents; where another's hand did, nothing of before counts.
+    return found if len(found) == rows else await _agents(connection, {})
 
 
 async def _policies(connection: AsyncConnection, known: tuple[Policy, ...]) -> tuple[Policy, ...]:

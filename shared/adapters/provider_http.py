@@ -2,10 +2,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Coroutine, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from typing import Any, Final
 
+import httpcore
 import httpx
 
 from shared.adapters.certificate import UNKNOWN_PROVIDER, mistrust
@@ -19,41 +19,50 @@ TOTAL_SECONDS: Final = 70.0
 #: the answer that came meanwhile.
 STEPS: Final = 70
 LONGEST_BODY_BYTES: Final = 64 * 1024
+_TOO_LONG: Final = f"The provider's answer is longer than {LONGEST_BODY_BYTES} bytes."
 #: Of a name with many addresses, so many are tried.
 MOST_ADDRESSES: Final = 4
+#: What every request says. None keeps its connection: one that the provider has just closed would make "not
+#: sent" look like "no answer".
+_SAID: Final = {
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+    "User-Agent": "token-dispenser",
+}
+_PORTS: Final = {"http": 80, "https": 443}
 _NEVER_SENT: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.UnsupportedProtocol,
     httpx.InvalidURL,
 )
 
 #: Reset, or closed before a whole answer had come.
-_ENDED: Final = (httpx.ReadError, httpx.RemoteProtocolError)
+_ENDED: Final = (httpcore.ReadError, httpcore.RemoteProtocolError)
+_LOST: Final = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpx.DecodingError,
+    TimeoutError,
+)
 
 
 class HttpxProviderHttp:
-    """Talks to providers over httpx: what is sent is exactly what was asked for, once.
+    """Talks to providers over what httpx is made of: what is sent is exactly what was asked for, once.
 
-    No redirects (they would carry secrets elsewhere), no retries (a refresh token is spent once), no proxy or
-    certificate settings from the environment, no cookies. A name's addresses are judged, and one of those is
-    connected to and no other: a name that leads elsewhere a moment later does no harm.
+    Without httpx's client, which does much for a request that may do so little: no redirects (they would
+    carry secrets elsewhere), no retries (a refresh token is spent once), no proxy or certificate settings
+    from the environment, no cookies, and no pool where each has a connection of its own. A name's addresses
+    are judged, and one of those is connected to and no other: a name that leads elsewhere a moment later does
+    no harm.
     """
 
     def __init__(self, networks: Sequence[Network] = (), *, ca_file: str = "") -> None:
         """`ca_file`: who vouches for providers besides the public authorities, in PEM. Raises: OSError."""
         self._networks = tuple(networks)
-        self._client = httpx.AsyncClient(
-            verify=_believed(ca_file),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-            # A kept connection that the provider has just closed would make "not sent" look like "no answer".
-            limits=httpx.Limits(max_connections=1000, max_keepalive_connections=0),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={"User-Agent": "token-dispenser", "Accept-Encoding": "identity"},
-        )
+        self._believed = _believed(ca_file)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Raises: NotSent, AddressRefused, Mistrusted, NoAnswer, Closed."""
@@ -65,12 +74,11 @@ class HttpxProviderHttp:
             raise NotSent(f"The provider was not reached: {type(error).__name__}.") from error
         except _ENDED as error:
             raise Closed(f"The provider ended the connection: {type(error).__name__}.") from error
-        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+        except _LOST as error:
             raise NoAnswer(f"The provider's answer is lost: {type(error).__name__}.") from error
 
     async def close(self) -> None:
-        """Close what is open."""
-        await self._client.aclose()
+        """Nothing is open but for an exchange."""
 
     async def _exchange(self, request: HttpRequest) -> HttpResponse:
         url = httpx.URL(request.url)
@@ -78,28 +86,24 @@ class HttpxProviderHttp:
         for address in addresses[:-1]:
             try:
                 return await self._ask(request, url, address)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue  # nothing has been sent: another of its addresses may answer
         return await self._ask(request, url, addresses[-1])
 
     async def _ask(self, request: HttpRequest, url: httpx.URL, address: Address) -> HttpResponse:
         """At this very address; TLS verifies the name, and the server hears it, all the same."""
-        host = url.raw_host.decode("ascii")
-        sending = self._client.stream(
-            request.method,
-            url.copy_with(host=str(address)),
-            headers={**request.headers, "Host": url.netloc.decode("ascii")},
-            content=request.body,
-            extensions={"sni_hostname": host},
-        )
-        async with sending as response:
-            body = await _bounded(response)
-        return HttpResponse(status=response.status_code, headers=dict(response.headers), body=body)
+        origin = httpcore.Origin(url.raw_scheme, str(address).encode(), url.port or _PORTS[url.scheme])
+        connection = httpcore.AsyncHTTPConnection(origin, ssl_context=self._believed)
+        try:
+            response = await connection.handle_async_request(_sent(request, url, origin))
+            return _read(response, await _bounded(response))
+        finally:
+            await connection.aclose()
 
     async def _addresses(self, url: httpx.URL, *, local: bool) -> list[Address]:
         """Where the URL's name leads. Raises: AddressRefused where any of it is no place for a request."""
         if url.scheme not in ("https", "http") or not url.host:
-            raise httpx.UnsupportedProtocol("A provider is asked over HTTP.")
+            raise httpcore.UnsupportedProtocol("A provider is asked over HTTP.")
         found = await _resolved(url)
         for address in found:
             reason = refusal(address, self._networks, local=local)
@@ -120,20 +124,20 @@ def _believed(ca_file: str) -> ssl.SSLContext:
 
 
 async def _resolved(url: httpx.URL) -> list[Address]:
-    """All addresses of a URL's name, each once. Raises: httpx.ConnectError, httpx.ConnectTimeout."""
+    """All addresses of a URL's name, each once. Raises: httpcore.ConnectError, httpcore.ConnectTimeout."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(
                 url.raw_host.decode("ascii"), url.port, type=socket.SOCK_STREAM
             )
     except TimeoutError:
-        raise httpx.ConnectTimeout("The name was not resolved in time.") from None
+        raise httpcore.ConnectTimeout("The name was not resolved in time.") from None
     except (OSError, UnicodeError) as error:
-        raise httpx.ConnectError("The name does not resolve.") from error
+        raise httpcore.ConnectError("The name does not resolve.") from error
     # Without the zone that a link-local address may carry.
     addresses = dict.fromkeys(ip_address(str(place[0]).partition("%")[0]) for *_, place in found)
     if not addresses:
-        raise httpx.ConnectError("The name has no address.")
+        raise httpcore.ConnectError("The name has no address.")
     return list(addresses)
 
 
@@ -150,10 +154,34 @@ async def _in_time(exchange: Coroutine[Any, Any, HttpResponse]) -> HttpResponse:
         await asyncio.wait([exchanging])
 
 
-async def _bounded(response: httpx.Response) -> bytes:
+def _sent(request: HttpRequest, url: httpx.URL, origin: httpcore.Origin) -> httpcore.Request:
+    said = {"Host": url.netloc.decode("ascii"), **_SAID, **request.headers}
+    if request.body or request.method == "POST":
+        said["Content-Length"] = str(len(request.body))
+    return httpcore.Request(
+        request.method,
+        httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=url.raw_path),
+        headers=list(said.items()),
+        content=request.body,
+        extensions={
+            "timeout": {"connect": CONNECT_SECONDS},
+            "sni_hostname": url.raw_host.decode("ascii"),
+        },
+    )
+
+
+def _read(response: httpcore.Response, body: bytes) -> HttpResponse:
+    # Decoded where a provider packs its answer though it was told not to.
+    read = httpx.Response(response.status, headers=response.headers, content=body)
+    if len(read.content) > LONGEST_BODY_BYTES:
+        raise NoAnswer(_TOO_LONG)
+    return HttpResponse(status=read.status_code, headers=dict(read.headers), body=read.content)
+
+
+async def _bounded(response: httpcore.Response) -> bytes:
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_stream():
         body += chunk
         if len(body) > LONGEST_BODY_BYTES:
-            raise NoAnswer(f"The provider's answer is longer than {LONGEST_BODY_BYTES} bytes.")
+            raise NoAnswer(_TOO_LONG)
     return bytes(body)

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import socket
 import ssl
 import time
@@ -113,6 +114,21 @@ async def test_an_answer_that_is_not_whole_is_lost_and_asked_for_once(answer: by
             await send(url)
     assert len(asked) == 1
     assert isinstance(lost.value, Closed) is is_over
+
+
+async def test_an_answer_that_is_packed_all_the_same_is_unpacked():
+    packed = whole(gzip.compress(b"{}"), b"Content-Encoding: gzip")
+    async with answering(packed, whole(b"{}", b"Content-Encoding: gzip")) as (url, _):
+        assert (await send(url)).body == b"{}"
+        with pytest.raises(NoAnswer):
+            await send(url)
+
+
+async def test_an_answer_that_is_too_long_once_it_is_unpacked_is_lost():
+    packed = whole(gzip.compress(bytes(LONGEST_BODY_BYTES + 1)), b"Content-Encoding: gzip")
+    async with answering(packed) as (url, _):
+        with pytest.raises(NoAnswer):
+            await send(url)
 
 
 async def test_the_longest_answer_is_read_whole():

@@ -34,8 +34,10 @@ from workers.rotation import Rotation
 from workers.settlement import Crashed, Postponed, Result, settle
 from workers.spool import Spool
 
-#: Messages in hand at once, by queue. Most of them only wait for their provider's turn.
-DUE_PREFETCH: Final = 1000
+#: Messages in hand at once, by queue. Most of them only wait for their provider's turn, and no more are taken
+#: than come to it within their patience (see `standing`) where it moves 25 times a second: what goes back to
+#: the broker is read again, and asks the database again.
+DUE_PREFETCH: Final = 500
 URGENT_PREFETCH: Final = 500
 REPLAY_SECONDS: Final = 10.0
 UNAVAILABLE_SECONDS: Final = 10.0

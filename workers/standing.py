@@ -9,8 +9,9 @@ from shared.ports import Clock
 from workers.circuit import Circuit
 from workers.pace import Pace
 
-#: Messages of one provider in hand at once while it does not move, so that it leaves room for the others.
-MOST_IN_HAND: Final = 250
+#: Messages of one provider in hand at once while it does not move, so that it leaves room for the others: a
+#: quarter of what is taken from a queue.
+MOST_IN_HAND: Final = 125
 #: Seconds without an end of any turn after which a provider does not move.
 STALLED_SECONDS: Final = 5.0
 #: Seconds that a message waits for its turn before it goes back to the broker.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from integration.refreshing import OWNER, Vault
 
-from dispenser.testing import Behaviour, Emulator
-from dispenser.testing.faults import RateLimited
+from dispenser.testing import Emulator
+from dispenser.testing.faults import Hang, RateLimited
 from shared.model import EnrolmentState, GrantState, Owner
 
 BOB = Owner("bob")
@@ -56,7 +56,14 @@ async def test_a_pause_keeps_connections_waiting_instead_of_adding_to_the_crowd(
 async def test_no_more_are_under_way_at_once_than_declared(vault: Vault) -> None:
     owners = [Owner(f"owner-{number}") for number in range(8)]
     await connected(vault, *owners, max_concurrency=2)
-    vault.emulator.behaviour = Behaviour(response_delay_seconds=0.02)
-    await asyncio.gather(*(vault.ask(1, owner=owner) for owner in owners))
+    hangs = [Hang(), Hang()]
+    for hang in hangs:
+        vault.emulator.faults.next(hang)
+    asking = asyncio.gather(*(vault.ask(1, owner=owner) for owner in owners))
+    for hang in hangs:
+        await hang.reached()
+    for hang in hangs:
+        hang.release()
+    await asking
     assert vault.emulator.most_at_once == 2
     assert [(await vault.grant(owner)).generation for owner in owners] == [2] * len(owners)

@@ -8,6 +8,7 @@ Shapes: §2.3.5 (frames), §4.2.6 (content) and the generated tables of the spec
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import pamqp.decode
@@ -56,6 +57,8 @@ _HEADERS, _TIMESTAMP = 1 << 13, 1 << 6
 _KEPT: Final = frozenset({"correlation_id", "reply_to", "expiration", "user_id"})
 #: More flags follow, of properties that the protocol does not have.
 _MORE: Final = 1
+#: Ways of messages, as many as agents of one process.
+_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,34 +186,35 @@ def publish(
 
     `frame_max`: bytes of a frame, at most, as agreed with the broker. Headers are not written.
     """
-    method = struct.pack(">HHH", _BASIC, _PUBLISH, 0) + _short(exchange) + _short(routing_key)
     flags, written = _written(properties)
     header = _CONTENT.pack(_BASIC, 0, len(body), flags) + written
     room = frame_max - FRAME_BYTES
     bodies = [_frame(BODY, channel, body[at : at + room]) for at in range(0, len(body), room)]
-    return b"".join(
-        (
-            _frame(METHOD, channel, method + (b"\x01" if mandatory else b"\x00")),
-            _frame(HEADER, channel, header),
-            *bodies,
-        )
-    )
+    begun = _begun(channel, exchange, routing_key, mandatory=mandatory)
+    return b"".join((begun, _frame(HEADER, channel, header), *bodies))
+
+
+@lru_cache(_REMEMBERED)
+def _begun(channel: int, exchange: str, routing_key: str, *, mandatory: bool) -> bytes:
+    """The frame of a message that says where it goes."""
+    method = struct.pack(">HHH", _BASIC, _PUBLISH, 0) + _short(exchange) + _short(routing_key)
+    return _frame(METHOD, channel, method + (b"\x01" if mandatory else b"\x00"))
 
 
 def _written(properties: Properties) -> tuple[int, bytes]:
     """Flags and values, in the order of the flags."""
-    expiration = properties.expiration_seconds
-    texts = {
-        1 << 15: properties.content_type,
-        1 << 10: properties.correlation_id,
-        1 << 9: properties.reply_to,
-        1 << 8: None if expiration is None else str(int(expiration * 1000)),
-        1 << 4: properties.user_id,
-    }
-    values = {flag: _short(text) for flag, text in texts.items() if text is not None}
-    values[_DELIVERY_MODE] = bytes((_TRANSIENT,))
-    ordered = sorted(values.items(), reverse=True)
-    return sum(values), b"".join(value for _, value in ordered)
+    flags, written = _DELIVERY_MODE, bytes((_TRANSIENT,))
+    if (content_type := properties.content_type) is not None:
+        flags, written = flags | 1 << 15, _short(content_type) + written
+    if (correlation_id := properties.correlation_id) is not None:
+        flags, written = flags | 1 << 10, written + _short(correlation_id)
+    if (reply_to := properties.reply_to) is not None:
+        flags, written = flags | 1 << 9, written + _short(reply_to)
+    if (expiration := properties.expiration_seconds) is not None:
+        flags, written = flags | 1 << 8, written + _short(str(int(expiration * 1000)))
+    if (user_id := properties.user_id) is not None:
+        flags, written = flags | 1 << 4, written + _short(user_id)
+    return flags, written
 
 
 def _frame(kind: int, channel: int, payload: bytes) -> bytes:

@@ -73,29 +73,40 @@ class _Wire:
         self._reader = reader
         self._writer = writer
         self._timeout_seconds = timeout_seconds
+        self._loop = asyncio.get_running_loop()
         #: Whose answer is next: those who asked have it in the order in which they did.
         self._turn = asyncio.Lock()
         #: Has come, and is not looked at yet.
         self._rest = b""
         self.is_cut = False
+        self._is_late = False
 
     async def mget(self, keys: Sequence[str]) -> Values:
+        # Where asyncio's own timeouts cost as much as the lookup.
+        late = self._loop.call_later(self._timeout_seconds, self._late)
+        self._writer.write(_command(keys))
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                self._writer.write(_command(keys))
-                async with self._turn:
-                    return await self._values(len(keys))
-        except BaseException as error:
+            async with self._turn:
+                return await self._values(len(keys))
+        except (OSError, ValueError) as error:
+            self.cut()
+            raise (TimeoutError if self._is_late else Interrupted) from error
+        except BaseException:
             # Whoever comes next would read this one's answer.
             self.cut()
-            if isinstance(error, (OSError, ValueError)) and not isinstance(error, TimeoutError):
-                raise Interrupted from error
             raise
+        finally:
+            late.cancel()
 
     def cut(self) -> None:
         """Nothing more comes over it."""
         self.is_cut = True
-        self._writer.close()
+        # Not closed, which over TLS waits for the other end.
+        self._writer.transport.abort()
+
+    def _late(self) -> None:
+        self._is_late = True
+        self.cut()
 
     async def _values(self, count: int) -> Values:
         while not (read := _read(self._rest, count)):

@@ -20,7 +20,8 @@ class Server:
         self.down = down
         self.readers: list[asyncio.StreamReader] = []
         self.heard = b""
-        self.closed = 0
+        self.aborted = 0
+        self.transport = self
 
     def make_connection(self) -> SimpleNamespace:
         return SimpleNamespace(connect=self._connect, _reader=self._begun(), _writer=self)
@@ -28,8 +29,8 @@ class Server:
     def write(self, command: bytes) -> None:
         self.heard += command
 
-    def close(self) -> None:
-        self.closed += 1
+    def abort(self) -> None:
+        self.aborted += 1
         self.readers[-1].feed_eof()
 
     def _begun(self) -> asyncio.StreamReader:
@@ -101,7 +102,7 @@ async def test_what_is_no_answer_interrupts_all_who_ask_and_another_connection_i
     for each in asking:
         with pytest.raises(Interrupted):
             await each
-    assert server.closed
+    assert server.aborted
     with pytest.raises(Interrupted):
         await line.mget(["a"])
     await asyncio.sleep(0)
@@ -118,15 +119,16 @@ async def test_nobody_reads_the_answer_of_one_who_gave_up():
     with pytest.raises(Interrupted):
         await late
     assert gone.cancelled()
-    assert server.closed
+    assert server.aborted
 
 
 async def test_a_slow_server_is_asked_no_more():
     server = Server()
     line = await _up(server, timeout_seconds=0.0)
-    with pytest.raises(TimeoutError):
-        await line.mget(["a"])
-    assert server.closed
+    for each in await _asking(line, ["a"], ["b"]):
+        with pytest.raises(TimeoutError):
+            await each
+    assert server.aborted
 
 
 async def test_a_server_that_is_down_interrupts_and_is_tried_again():

@@ -1,6 +1,7 @@
 """The AMQP door: translates deliveries to calls and replies to messages. Decides nothing of its own."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -184,11 +185,9 @@ class AmqpDoor:
 
     def _count(self, answers: Sequence[tuple[int, Reply]], seconds: float) -> None:
         """One reply may be for many calls."""
-        calls: dict[int, int] = {}
-        for _, reply in answers:
-            calls[id(reply)] = calls.get(id(reply), 0) + 1
-        for which, reply in {id(reply): reply for _, reply in answers}.items():
-            self._metrics.replied(DOOR, reply.code, seconds, calls[which])
+        told = {id(reply): reply for _, reply in answers}
+        for which, calls in Counter([id(reply) for _, reply in answers]).items():
+            self._metrics.replied(DOOR, told[which].code, seconds, calls)
 
     async def _answered(
         self, delivery: Delivery, session: Session, answers: Sequence[tuple[int, Reply]]

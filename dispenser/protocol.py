@@ -114,10 +114,10 @@ def encode_replies(replies: Iterable[tuple[int, Reply]]) -> bytes:
     pairs: list[bytes] = []
     for index, reply in replies:
         # One reply may be for many calls: it is packed once.
-        if id(reply) not in packed:
-            packed[id(reply)] = bytes(msgpack.packb(form.written(reply)))
-        pairs += (_PAIR, index.to_bytes(1, "big"), packed[id(reply)])
-    body = _REPLIES + bytes(msgpack.Packer().pack_array_header(len(pairs) // 3)) + b"".join(pairs)
+        if (written := packed.get(id(reply))) is None:
+            written = packed[id(reply)] = bytes(msgpack.packb(form.written(reply)))
+        pairs += (_PAIRS[index], written)
+    body = _REPLIES + bytes(msgpack.Packer().pack_array_header(len(pairs) // 2)) + b"".join(pairs)
     if len(body) > MAX_REPLY_BYTES:
         raise MalformedFrame(f"A message of replies is at most {MAX_REPLY_BYTES} bytes long.")
     return body
@@ -178,8 +178,8 @@ def _within_limit(calls: Sequence[object]) -> None:
 
 
 MAX_CALL_BYTES: Final = MAX_BODY_BYTES - len(_begun(0.0, 0.0, 1))
-#: Replies up to their number, and a pair up to its first half: an index, which msgpack packs into one byte.
+#: Replies up to their number, and pairs up to their second halves.
 _REPLIES: Final = bytes(msgpack.packb({"v": VERSION, "replies": ()})[:-1])
-_PAIR: Final = bytes(msgpack.Packer().pack_array_header(2))
+_PAIRS: Final = [bytes(msgpack.packb([index, None])[:-1]) for index in range(MAX_CALLS)]
 _REQUEST_FIELDS: Final = frozenset({"v", "sent_at", "deadline"})
 _REPLIES_FIELDS: Final = frozenset({"v"})

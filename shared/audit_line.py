@@ -7,7 +7,7 @@ a leaf of the audit's tree.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
@@ -29,6 +29,7 @@ _text: Final = json.encoder.encode_basestring_ascii
 _LISTS: Final = tuple(name for name, default in _DEFAULTS.items() if default == ())
 _LINK: Final = b',"chain":"'
 _END: Final = b'"}'
+_END_OF_LINE: Final = _END + b"\n"
 
 
 def encode(record: AuditRecord) -> bytes:
@@ -100,13 +101,23 @@ def first_chain(writer: str) -> str:
 
 def chained(record: AuditRecord, previous: str, *, writer: str, sequence: int) -> tuple[bytes, str]:
     """The line of a journal's record of this number, chained to the one before, and its chain."""
-    return linked(Halves(record, writer).numbered(sequence), previous)
-
-
-def linked(line: bytes, previous: str) -> tuple[bytes, str]:
-    """A line with the chain that follows on the one before it, and its chain."""
+    line = Halves(record, writer).numbered(sequence)
     chain = _next_chain(previous, line)
     return _linked(line, chain), chain
+
+
+def chained_lines(
+    records: Iterable[AuditRecord], previous: str, *, writer: str, sequence: int
+) -> tuple[bytes, str]:
+    """As `chained` makes them, one after the other, each with its line feed: the first is of this number."""
+    chain, halves, lines = previous.encode(), None, list[bytes]()
+    for number, record in enumerate(records, sequence):
+        if halves is None or halves.record is not record:
+            halves = Halves(record, writer)
+        line = halves.numbered(number)
+        chain = hashlib.sha256(chain + line).hexdigest().encode()
+        lines += (line[:-1], _LINK, chain, _END_OF_LINE)
+    return b"".join(lines), chain.decode()
 
 
 def chain_of(line: bytes) -> str:

@@ -11,7 +11,6 @@ from typing import Final, NamedTuple, Self
 
 from shared import audit_line
 from shared.adapters.disk_thread import DiskThread
-from shared.audit_line import Halves
 from shared.errors import AuditUnavailable
 from shared.model import AuditRecord
 
@@ -140,15 +139,11 @@ class _File:
 
     def lines(self, records: Sequence[AuditRecord]) -> bytes:
         """A group, numbered and chained: it is to be written next."""
-        lines: list[bytes] = []
-        chain, halves = self._chain, None
-        for sequence, record in enumerate(records, self._sequence + 1):
-            if halves is None or halves.record is not record:
-                halves = Halves(record, self._writer)
-            line, chain = audit_line.linked(halves.numbered(sequence), chain)
-            lines += (line, b"\n")
-        self._sequence, self._chain = self._sequence + len(records), chain
-        return b"".join(lines)
+        lines, self._chain = audit_line.chained_lines(
+            records, self._chain, writer=self._writer, sequence=self._sequence + 1
+        )
+        self._sequence += len(records)
+        return lines
 
     def write(self, lines: bytes) -> None:
         """Durable on return. Raises: OSError."""

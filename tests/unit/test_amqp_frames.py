@@ -15,6 +15,8 @@ from dispenser.amqp.frames import HEAD_BYTES, Confirm, Properties
 
 CHANNEL = 7
 SHORT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
+#: Of a header: pamqp cuts one off behind 128 bytes, which a character has up to four of.
+KEY = st.text(st.characters(codec="utf-8"), min_size=1, max_size=32)
 #: pamqp holds names to the letter of the specification.
 NAME = st.from_regex(r"[a-zA-Z0-9._:-]{0,60}", fullmatch=True)
 #: pamqp writes no more than 63 bits.
@@ -37,7 +39,7 @@ def test_a_delivery_is_read_as_the_broker_wrote_it(tag_text, tag, redelivered, e
         optional={
             "content_type": SHORT,
             "content_encoding": SHORT,
-            "headers": st.dictionaries(SHORT, st.integers(-(2**31), 2**31 - 1), max_size=3),
+            "headers": st.dictionaries(KEY, st.integers(-(2**31), 2**31 - 1), max_size=3),
             "delivery_mode": st.integers(1, 2),
             "priority": st.integers(0, 255),
             "correlation_id": SHORT,

@@ -209,13 +209,14 @@ def violations(history: History) -> list[Violation]:
 
 def never_twice_at_once(evidence: Evidence) -> Iterator[Violation]:
     """Documented exceptions: a process that was paused for longer than its lease ran; and inside a grace,
-    which ends before anybody could be sure, a refresher whose signs of life the cache has lost."""
+    which ends before anybody could be sure, a refresher whose signs of life the cache has lost; and what is
+    not used up, where an enrolment's refresher comes back with the answer that another asks for anew."""
     for calls in _by_token(evidence).values():
         for one, other in itertools.combinations(calls, 2):
             first, second = sorted((one, other), key=lambda call: call.sent.at)
             if evidence.over_at(first) <= second.sent.at or _paused(evidence, first, second):
                 continue
-            if _unheard(evidence, first, second):
+            if _unheard(evidence, first, second) or _came_back(evidence, first, second):
                 continue
             yield Violation(
                 promise=1,
@@ -485,6 +486,23 @@ def _unheard(evidence: Evidence, first: Call, second: Call) -> bool:
     )
     flushed = (event.at for event in evidence.history.of(Happened) if event.what == "cache flushed")
     return any(since <= at <= until for at in (*failed, *flushed))
+
+
+def _came_back(evidence: Evidence, first: Call, second: Call) -> bool:
+    """The enrolment that the first one is for was connected meanwhile by a refresher that had asked before,
+    and was away for longer than its lease ran."""
+    if _HABITS[first.sent.provider].rotation.rotates:
+        return False
+    entry, now = first.sent.entry, first.sent
+    meanwhile = [w for w in evidence.written if w.cause == entry and now.at <= w.at <= second.sent.at]
+    connected = {w.process for w in meanwhile if w.what == "connect"}
+    return any(
+        before.sent.entry == entry
+        and before.sent.process in connected - {now.process}
+        and before.sent.at + LEASE_LEFT_SECONDS < now.at
+        and evidence.stopped_within(before.sent.process, before.sent.at, now.at)
+        for before in evidence.calls.values()
+    )
 
 
 def _answered(call: Call) -> bool:

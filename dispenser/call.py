@@ -1,7 +1,6 @@
 """What an agent may ask for. Nouns without slots, so that a `Form` can read them."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -73,8 +72,11 @@ def service_of(call: Call) -> str:
 def pack_call(call: Call) -> bytes:
     """Raises: MalformedFrame for what `read_call` would refuse."""
     if isinstance(call, TokenCall):
-        with suppress(TypeError):  # what has no hash is no field of a call either, and is refused below
+        try:
             return _packed_token(call.service, call.owner, call.min_ttl, call.scopes, call.purpose)
+        except TypeError:
+            # What has no hash is no field of a call either.
+            return _packed(call)
     return _packed(call)
 
 

@@ -55,10 +55,14 @@ class RedisLine:
 
     async def _lay(self) -> None:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        # Whoever asks the driver meanwhile is told what is wrong.
-        with suppress(RedisError, OSError):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            self._wire = _Wire(connection, self._timeout_seconds)
+        try:
+            # Whoever asks the driver meanwhile is told what is wrong.
+            with suppress(RedisError, OSError):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                self._wire = _Wire(connection, self._timeout_seconds)
+        except asyncio.CancelledError:
+            await connection.disconnect(nowait=True)
+            raise
 
 
 class _Wire:

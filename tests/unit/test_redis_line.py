@@ -20,11 +20,16 @@ class Server:
         self.down = down
         self.readers: list[asyncio.StreamReader] = []
         self.heard = b""
+        self.accepts = asyncio.Event()
+        self.accepts.set()
         self.aborted = 0
+        self.disconnected = 0
         self.transport = self
 
     def make_connection(self) -> SimpleNamespace:
-        return SimpleNamespace(connect=self._connect, _reader=self._begun(), _writer=self)
+        return SimpleNamespace(
+            connect=self._connect, disconnect=self._disconnect, _reader=self._begun(), _writer=self
+        )
 
     def write(self, command: bytes) -> None:
         self.heard += command
@@ -37,7 +42,12 @@ class Server:
         self.readers.append(asyncio.StreamReader())
         return self.readers[-1]
 
+    async def _disconnect(self, *, nowait: bool) -> None:
+        assert nowait
+        self.disconnected += 1
+
     async def _connect(self) -> None:
+        await self.accepts.wait()
         if self.down:
             raise ConnectionError
 
@@ -142,3 +152,11 @@ async def test_a_server_that_is_down_interrupts_and_is_tried_again():
     server.readers[-1].feed_data(_answer([b"1"]))
     assert await asking == [b"1"]
     await line.close()
+
+
+async def test_one_that_is_closed_while_it_connects_leaves_nothing_behind():
+    server = Server()
+    server.accepts.clear()
+    line = await _up(server)
+    await line.close()
+    assert server.disconnected == 1

@@ -167,6 +167,25 @@ async def test_a_lost_swap_writes_nothing(store: Store, generation: int, fingerp
     assert await written_events(store) == []
 
 
+async def test_a_swap_may_ask_for_the_state_too(store: Store) -> None:
+    """Its events tell of it."""
+    claim = await claimed(store, await granted(store, state=GrantState.REFRESH_FAILING))
+    commits = [
+        store.rotations.commit(
+            claim.intent,
+            expected_generation=1,
+            expected_fingerprint=b"fingerprint 1",
+            expected_state=state,
+            renewal=a_renewal(),
+            now=NOW,
+            events=(),
+        )
+        for state in (GrantState.ACTIVE, GrantState.REFRESH_FAILING)
+    ]
+
+    assert [await commit is not None for commit in commits] == [False, True]
+
+
 async def test_a_commit_repeated_lands_once(store: Store) -> None:
     """A spool may be replayed after a commit whose answer was lost."""
     claim = await claimed(store, await granted(store))

@@ -21,6 +21,7 @@ from shared.envelope import open_credential
 from shared.errors import StoreUnavailable
 from shared.messages import Reason
 from shared.model import EnrolmentState, GrantState, OnReuse, RefreshToken, Rotation
+from shared.ports import Failure
 from workers.claims import Claims
 
 GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
@@ -201,6 +202,24 @@ async def test_a_refusal_of_a_stale_loser_changes_nothing(connected: Vault):
     grant = await connected.grant()
     assert (grant.generation, grant.state) == (2, GrantState.ACTIVE)
     assert "credential.reauth_required" not in connected.events
+
+
+async def test_a_token_that_comes_after_the_grant_was_given_up_tells_that_the_trouble_is_over(
+    connected: Vault,
+):
+    """The grant is not as it was when it was claimed, though its credential is."""
+    hang = Hang()
+    connected.emulator.faults.next(hang)
+    asking = asyncio.create_task(connected.ask(1))
+    await hang.reached()
+    [intent] = await connected.store.rotations.open_intents()
+    given_up = Failure(state=GrantState.REFRESH_FAILING, error="holder_gone", refresh_at=connected.clock())
+    await connected.store.rotations.fail(intent, given_up, now=connected.clock(), events=())
+    hang.release()
+    await asking
+    grant = await connected.grant()
+    assert (grant.generation, grant.state) == (2, GrantState.ACTIVE)
+    assert connected.events == ["credential.refreshed", "credential.recovered"]
 
 
 async def test_a_refusal_after_the_intent_was_taken_over_is_not_recorded(connected: Vault):

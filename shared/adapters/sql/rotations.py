@@ -36,8 +36,7 @@ _OPEN: Final = select(intents.c.grant_id).where(
     intents.c.grant_id.in_(bindparam("ids", expanding=True)), is_open
 )
 _OPENED: Final = insert(intents)
-_LEASED: Final = update(grants).where(grants.c.id == bindparam("grant"))
-_RENEWED: Final = update(grants).where(grants.c.id == bindparam("grant"))
+_WRITTEN: Final = update(grants).where(grants.c.id == bindparam("grant"))
 _CLOSED: Final = update(intents).where(intents.c.id == bindparam("intent"))
 
 
@@ -191,7 +190,7 @@ class SqlRotations:
             ]
             if won:
                 await connection.execute(_OPENED, [values_of(claim.intent) for _, claim in won])
-                await connection.execute(_LEASED, [_lease(wish) for wish, _ in won])
+                await connection.execute(_WRITTEN, [_lease(wish) for wish, _ in won])
         return answers
 
     async def _commit(self, swaps: Sequence[_Swap], *, patient: bool) -> list[Grant | Alone | None]:
@@ -206,7 +205,7 @@ class SqlRotations:
         return answers
 
     async def _land(self, connection: AsyncConnection, swaps: Sequence[_Swap]) -> None:
-        await connection.execute(_RENEWED, [_columns(swap) for swap in swaps])
+        await connection.execute(_WRITTEN, [_columns(swap) for swap in swaps])
         await connection.execute(
             _CLOSED,
             [{"intent": swap.intent.id, "outcome": DONE, "closed_at": swap.now} for swap in swaps],

@@ -65,7 +65,7 @@ async def other_store(store_url: str) -> AsyncIterator[Store]:
 
 def a_grant(**changes: Any) -> Grant:
     grant = Grant(
-        id=GrantId(f"grant-{next(_numbers)}"),
+        id=GrantId(f"grant-{next(_numbers):06}"),  # in the order of their making
         service=ServiceName("time-tracker"),
         owner=Owner("ada"),
         state=GrantState.ACTIVE,

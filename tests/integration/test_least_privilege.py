@@ -26,6 +26,7 @@ from shared.adapters.amqp_bus import AmqpBus
 from shared.adapters.sql.migration import RIGHTS
 from shared.adapters.sql.store import migrate
 from shared.adapters.sql.tables import metadata
+from shared.messages import EventType
 from shared.topology import (
     DEAD_QUEUE,
     DUE_KEY,
@@ -42,20 +43,21 @@ PATIENCE_SECONDS = 60.0
 PROCESSES = tuple(role for role in ROLES if role != "operator")
 QUEUES = (RPC_QUEUE, DUE_QUEUE, URGENT_QUEUE, DEAD_QUEUE, *topology.RETRY_QUEUES.values())
 CONSUMES = {"serve": {RPC_QUEUE}, "refresher": {DUE_QUEUE, URGENT_QUEUE}, "janitor": {DEAD_QUEUE}}
+EVENTS = {(EVENTS_EXCHANGE, event.value) for event in EventType}
 #: Exchange and key of what a process may publish, of all that is ever published.
 MESSAGES = {
     (RPC_EXCHANGE, RPC_KEY),
     (REFRESH_EXCHANGE, DUE_KEY),
-    (EVENTS_EXCHANGE, "credential.refreshed"),
-    (EVENTS_EXCHANGE, "token.dispensed"),
     ("", RPC_QUEUE),
+    *EVENTS,
 }
 PUBLISHES = {
     "serve": {(REFRESH_EXCHANGE, DUE_KEY), ("", RPC_QUEUE)},
     "gateway": {(REFRESH_EXCHANGE, DUE_KEY)},
-    "refresher": {(EVENTS_EXCHANGE, "credential.refreshed"), ("", RPC_QUEUE)},
+    "refresher": {event for event in EVENTS if event[1].startswith(("credential.", "provider."))}
+    | {("", RPC_QUEUE)},
     "scheduler": {(REFRESH_EXCHANGE, DUE_KEY)},
-    "janitor": {(EVENTS_EXCHANGE, "credential.refreshed"), (EVENTS_EXCHANGE, "token.dispensed")},
+    "janitor": EVENTS,
 }
 KEYS = ("tok:s:o", "epoch:agent:a", "provider:p", "alive:r", "proof:d", "other")
 READS = {

@@ -12,6 +12,7 @@
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Never
@@ -52,6 +53,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     asked = {fixture for item in session.items for fixture in getattr(item, "fixturenames", ())}
     session.config.stash[_POOL].prepare(name for fixture, name in _SHARED.items() if fixture in asked)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quit_is_heard() -> Iterator[None]:
+    """A shell that runs the tests in its background makes them, and whatever they start, deaf to SIGQUIT."""
+    before = signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGQUIT, before)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@
 """
 
 import os
-import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,14 +19,6 @@ from services import postgresql
 from services.origin import Name
 from services.pool import FOLDER_VARIABLE, Pool
 from services.server import Server, ServerFailed
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quit_is_heard() -> Iterator[None]:
-    """A shell that runs the tests in its background makes them, and whatever they start, deaf to SIGQUIT."""
-    before = signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGQUIT, before)
 
 
 @pytest.fixture

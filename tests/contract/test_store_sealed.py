@@ -103,7 +103,7 @@ async def test_what_an_envelope_is_bound_to_comes_with_its_row(store: Store):
     [gone] = await store.grants.select(owner=Owner("gone"))
     provider = a_provider()
     assert bound == {
-        SealedColumn.PROVIDER_SECRETS: (provider.name, provider.token_url, provider.client_id),
+        SealedColumn.PROVIDER_SECRETS: (provider.name, provider.token_url, provider.client_id, ""),
         SealedColumn.CREDENTIALS: (grant.id, "ada"),
         SealedColumn.TOKENS: ("time-tracker", "ada"),
         SealedColumn.PARKED: (grant.id, "ada"),

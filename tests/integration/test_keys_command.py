@@ -221,17 +221,18 @@ def test_a_role_that_does_not_open_grants_does_not_rewrap(rotated: Vault, role: 
 def test_retirement_is_refused_while_an_answer_lies_in_the_spool(vault: Vault) -> None:
     keys = vault.keys()
     entry = Entry(id="e", purpose=Purpose.ROTATION, grant_id=GRANT, owner=PLACE[1], generation=1)
-    _spool(vault.home / "spool" / "0", entry, envelope.seal_spooled(keys, GRANT, PLACE[1], 1, b"answer"))
+    sealed = envelope.seal_spooled(keys, GRANT, PLACE[1], 1, b"answer")
+    asyncio.run(_spooled(vault.home / "spool" / "0", entry, sealed))
     vault.run("keys", "rotate", "grant")
     vault.time_passes(days=2)
     old, _ = vault.ids("grant")
     assert "1 spooled answers" in vault.refused("keys", "retire", old, "--now")
 
 
-def _spool(folder: Path, entry: Entry, sealed: bytes) -> None:
+async def _spooled(folder: Path, entry: Entry, sealed: bytes) -> None:
     spool = Spool(folder)
-    spool._reserve(entry)
-    spool._write(entry, sealed)
+    await spool.reserve(entry)
+    await spool.write(entry, sealed)
 
 
 def test_vault_tokens_are_waited_for_unless_they_are_given_up(vault: Vault) -> None:

@@ -127,12 +127,13 @@ class MemoryCatalogue:
 
     async def load(self, before: Catalogue | None = None) -> Catalogue:
         tables = self._tables
+        policies = tuple(tables.policies[name] for name in sorted(tables.policies))
         return Catalogue(
             version=tables.version,
             providers=dict(tables.providers),
             services=dict(tables.services),
             agents=dict(tables.agents),
-            policies=tuple(tables.policies[name] for name in sorted(tables.policies)),
+            policies=before.policies if before is not None and before.policies == policies else policies,
             issuers=dict(tables.issuers),
         )
 

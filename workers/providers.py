@@ -34,8 +34,6 @@ class Providers:
         self._clock = clock
         self._offer: Offer | None = None
         self._checked_at: datetime | None = None
-        #: As of this offer.
-        self._secrets: dict[ProviderName, ProviderSecrets] = {}
         self._standings: dict[ProviderName, Standing] = {}
 
     async def registration(self, name: ServiceName) -> Registration | None:
@@ -51,21 +49,15 @@ class Providers:
 
     async def secrets(self, registration: Registration) -> ProviderSecrets:
         """The provider's secrets, the one to use first. Raises: StoreUnavailable, ConfigurationError."""
-        name = registration.provider.name
-        opened = self._secrets.get(name) or await self._opened(registration.provider)
-        return registration.standing.circuit.ordered(opened)
-
-    async def _opened(self, provider: Provider) -> ProviderSecrets:
-        offer, sealed = self._offer, await self._store.provider_secrets(provider.name)
+        provider = registration.provider
+        sealed = await self._store.provider_secrets(provider.name)
         try:
             opened = open_provider_secrets(self._keys, provider, sealed)
         except (SealBroken, KeyMissing) as error:
             raise ConfigurationError(
                 [f"Provider {provider.name}: its secrets do not open. Apply its declaration with them again."]
             ) from error
-        if offer is self._offer:  # they may be older than one that was read meanwhile
-            self._secrets[provider.name] = opened
-        return opened
+        return registration.standing.circuit.ordered(opened)
 
     async def _current(self) -> Offer:
         now = self._clock()
@@ -86,7 +78,6 @@ class Providers:
         now = self._clock()
         self._offer = offer = await self._store.offer()
         self._checked_at = now
-        self._secrets = {}
         self._standings = {name: s for name, s in self._standings.items() if name in offer.providers}
         return offer
 

@@ -52,7 +52,6 @@ from shared.ports import (
 )
 from shared.secret import Secret
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
-from workers.providers import FRESH_SECONDS
 from workers.refresher import Refresher
 from workers.spool import Spool
 
@@ -189,11 +188,6 @@ class Vault:
             Declared(providers=[(provider, sealed)], services=[service]), self.clock()
         )
         return provider
-
-    async def read_anew(self) -> None:
-        """Have refreshers read what is declared, and its secrets, before they use it again."""
-        await self.store.catalogue.apply(Declared(), self.clock())
-        self.clock.advance(FRESH_SECONDS)
 
     async def connect(
         self, presented: Presented | None = None, *, owner: Owner = OWNER, service: ServiceName = SERVICE

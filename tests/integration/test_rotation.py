@@ -165,7 +165,6 @@ async def test_a_claim_after_which_the_database_fails_is_given_back_at_once(
         raise StoreUnavailable("Made to fail.")
 
     calls = connected.emulator.token_calls
-    await connected.read_anew()
     with monkeypatch.context() as patched:
         patched.setattr(connected.store.catalogue, "provider_secrets", refused)
         await connected.ask(1)

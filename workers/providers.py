@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -9,10 +10,13 @@ from shared.errors import ConfigurationError, KeyMissing, SealBroken, StoreUnava
 from shared.keyring import Keyring
 from shared.model import Offer, Provider, ProviderName, ProviderSecrets, Service, ServiceName
 from shared.ports import CatalogueStore, Clock
+from shared.rounds import Rounds
 from workers.standing import Standing
 
 #: Seconds for which the catalogue's version is taken to be what it was.
 FRESH_SECONDS: Final = 1.0
+#: Who share one reading of it, at most: more than are in hand.
+_MOST_AT_ONCE: Final = 10_000
 log = structlog.get_logger()
 
 
@@ -35,12 +39,13 @@ class Providers:
         self._offer: Offer | None = None
         self._checked_at: datetime | None = None
         self._standings: dict[ProviderName, Standing] = {}
+        self._loads: Rounds[None, Offer] = Rounds(self._loaded, limit=_MOST_AT_ONCE)
 
     async def registration(self, name: ServiceName) -> Registration | None:
         """The service of a name. None: it is not declared. Raises: StoreUnavailable."""
         offer = await self._current()
         if name not in offer.services:
-            offer = await self._load()
+            offer = await self._loads.join(None)
         service = offer.services.get(name)
         provider = offer.providers.get(service.provider) if service else None
         if service is None or provider is None:
@@ -62,7 +67,7 @@ class Providers:
     async def _current(self) -> Offer:
         now = self._clock()
         if self._offer is None:
-            return await self._load()
+            return await self._loads.join(None)
         if self._checked_at is not None and now - self._checked_at < timedelta(seconds=FRESH_SECONDS):
             return self._offer
         # One looks, and the others go by what is known meanwhile.
@@ -72,14 +77,15 @@ class Providers:
         except StoreUnavailable:
             self._checked_at = None
             raise
-        return await self._load() if moved else self._offer
+        return await self._loads.join(None) if moved else self._offer
 
-    async def _load(self) -> Offer:
+    async def _loaded(self, waiting: Sequence[None]) -> Sequence[Offer]:
+        """Read once for all who wait: after a start, or for a service that is new, many do at once."""
         now = self._clock()
         self._offer = offer = await self._store.offer()
         self._checked_at = now
         self._standings = {name: s for name, s in self._standings.items() if name in offer.providers}
-        return offer
+        return [offer] * len(waiting)
 
     def _standing(self, provider: Provider) -> Standing:
         standing = self._standings.get(provider.name)

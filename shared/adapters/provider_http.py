@@ -63,6 +63,7 @@ class HttpxProviderHttp:
         """`ca_file`: who vouches for providers besides the public authorities, in PEM. Raises: OSError."""
         self._networks = tuple(networks)
         self._believed = _believed(ca_file)
+        self._backend = httpcore.AnyIOBackend()
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Raises: NotSent, AddressRefused, Mistrusted, NoAnswer, Closed."""
@@ -93,7 +94,9 @@ class HttpxProviderHttp:
     async def _ask(self, request: HttpRequest, url: httpx.URL, address: Address) -> HttpResponse:
         """At this very address; TLS verifies the name, and the server hears it, all the same."""
         origin = httpcore.Origin(url.raw_scheme, str(address).encode(), url.port or _PORTS[url.scheme])
-        connection = httpcore.AsyncHTTPConnection(origin, ssl_context=self._believed)
+        connection = httpcore.AsyncHTTPConnection(
+            origin, ssl_context=self._believed, network_backend=self._backend
+        )
         try:
             response = await connection.handle_async_request(_sent(request, url, origin))
             return _read(response, await _bounded(response))

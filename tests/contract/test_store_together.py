@@ -13,8 +13,8 @@ from shared.adapters.sql.store import SqlStore, migrate
 from shared.adapters.sql.tables import grants
 from shared.errors import VaultError
 from shared.messages import LifecycleEvent
-from shared.model import Grant, GrantId, Owner
-from shared.ports import Claim, Store, Unclaimed
+from shared.model import Grant, GrantId, Owner, Provider, ProviderName
+from shared.ports import Claim, Declared, Store, Unclaimed
 
 ASKED_AT_ONCE = 20
 
@@ -127,6 +127,34 @@ async def test_where_a_transaction_fails_nothing_of_it_is_written(store: SqlStor
     assert all(isinstance(each, VaultError) for each in failed)
     assert [await store.grants.get(claim.grant.id) for claim in claims] == [claim.grant for claim in claims]
     assert len(await store.rotations.open_intents()) == len(claims)
+
+
+async def test_secrets_asked_for_at_once_are_each_providers_own(store: Store) -> None:
+    names = [ProviderName(name) for name in ("with-secrets", "without", "with-others")]
+    sealed = [b"secrets", None, b"others"]
+    declared = [
+        (Provider(name=name, client_id="vault", token_url="https://id.example/token"), secrets)
+        for name, secrets in zip(names, sealed, strict=True)
+    ]
+    await store.catalogue.apply(Declared(providers=declared), NOW)
+
+    wanted = [*names, ProviderName("nobody"), names[0]]
+    found = await asyncio.gather(*map(store.catalogue.provider_secrets, wanted))
+
+    assert found == [*sealed, None, b"secrets"]
+
+
+async def test_secrets_are_read_after_they_are_asked_for(store: Store, other_store: Store) -> None:
+    """Somebody else's reading that is under way does not do: they may be put out of reach meanwhile."""
+    provider = Provider(name=ProviderName("rotating"), client_id="vault", token_url="https://id.example/t")
+    await store.catalogue.apply(Declared(providers=[(provider, b"old")]), NOW)
+    asking = [asyncio.create_task(store.catalogue.provider_secrets(provider.name))]
+    await asyncio.sleep(0)
+
+    await other_store.catalogue.apply(Declared(providers=[(provider, b"new")]), NOW)
+
+    assert await store.catalogue.provider_secrets(provider.name) == b"new"
+    assert await asking[0] in (b"old", b"new")
 
 
 async def test_whoever_gives_up_takes_nobody_along(store: Store) -> None:

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Column, Row, Table, select, update
+from sqlalchemy import Column, Row, Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.tables import agents, catalogue, issuers, policies, providers, services
+from shared.adapters.sql.together import Together
 from shared.errors import VaultError
 from shared.model import Agent, AgentName, Catalogue, Issuer, Offer, Policy, Provider, ProviderName, Service
 from shared.ports import Declared
@@ -22,6 +23,9 @@ _PROVIDER: Final = TypeAdapter(Provider)
 _SERVICE: Final = TypeAdapter(Service)
 _POLICY: Final = TypeAdapter(Policy)
 _ISSUER: Final = TypeAdapter(Issuer)
+_SECRETS: Final = select(providers.c.name, providers.c.sealed_secrets).where(
+    providers.c.name.in_(bindparam("names", expanding=True))
+)
 
 
 class SqlCatalogue:
@@ -29,6 +33,7 @@ class SqlCatalogue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._secrets: Together[ProviderName, bytes | None] = Together(self._sealed)
 
     async def load(self, before: Catalogue | None = None) -> Catalogue:
         """All of it, as of one version. Agents and policies that `before` has alike are the very same.
@@ -74,9 +79,7 @@ class SqlCatalogue:
 
     async def provider_secrets(self, name: ProviderName) -> bytes | None:
         """The sealed secrets. None: there are none, or no such provider."""
-        query = select(providers.c.sealed_secrets).where(providers.c.name == name)
-        async with self._database.reading() as connection:
-            return (await connection.execute(query)).scalar_one_or_none()
+        return await self._secrets.call(name)
 
     async def set_agent_revoked(self, name: AgentName, revoked_at: datetime | None) -> bool:
         """Revoke or restore an agent. False: there is none of that name, and the version stays."""
@@ -86,6 +89,12 @@ class SqlCatalogue:
             if found:
                 await _raise_version(connection)
         return found
+
+    async def _sealed(self, names: Sequence[ProviderName], *, patient: bool) -> list[bytes | None]:  # noqa: ARG002
+        async with self._database.reading() as connection:
+            rows = await connection.execute(_SECRETS, {"names": list(dict.fromkeys(names))})
+            found = {row.name: row.sealed_secrets for row in rows}
+        return [found.get(name) for name in names]
 
     async def _put(self, connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:

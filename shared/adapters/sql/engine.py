@@ -27,8 +27,8 @@ SQLITE_DRIVERS: Final = {"async": "sqlite+aiosqlite", "sync": "sqlite+pysqlite"}
 POSTGRESQL_DRIVER: Final = "postgresql+psycopg"  # speaks both
 #: Seconds that a writer waits for the file's write lock, or a call for a free connection.
 WAIT_SECONDS: Final = 10
-#: Connections kept, and as many more when all are busy.
-POOL_SIZE: Final = 5
+#: Connections at most. Those that were needed once are kept: to make one costs as much as many transactions.
+POOL_SIZE: Final = 10
 CONNECT_SECONDS: Final = 5
 #: SQLSTATE of a table, a column or a schema that is not there.
 _MISSING: Final = frozenset({"42P01", "42703", "3F000"})
@@ -137,7 +137,7 @@ def driver_url(database_url: str, mode: str) -> URL:
 
 def engine_arguments(url: URL) -> dict[str, Any]:
     """Waits are bounded, and no statement's values reach an error message."""
-    pool = {"pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_timeout": WAIT_SECONDS}
+    pool = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": WAIT_SECONDS}
     if url.get_backend_name() == "sqlite":
         arguments: dict[str, Any] = {"timeout": WAIT_SECONDS}
         if url.drivername == SQLITE_DRIVERS["async"]:

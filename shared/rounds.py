@@ -54,17 +54,18 @@ class Rounds(Generic[Item, Answer]):
         return seats
 
     async def _round(self, seats: "Sequence[_Seat[Item, Answer]]") -> None:
-        answers: Sequence[Answer | Exception]
+        answered: Sequence[tuple[_Seat[Item, Answer], Answer | Exception]]
         try:
             answers = await self._work([seat.item for seat in seats])
+            answered = list(zip(seats, answers, strict=True))
         except asyncio.CancelledError:
             for seat in (*seats, *self._waiting):
                 seat.answer.cancel()
             self._waiting.clear()
             raise
         except Exception as error:  # noqa: BLE001 - each of those who wait is told
-            answers = [error] * len(seats)
-        for seat, answer in zip(seats, answers, strict=True):
+            answered = [(seat, error) for seat in seats]
+        for seat, answer in answered:
             seat.settle(answer)
 
 

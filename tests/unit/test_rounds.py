@@ -87,6 +87,18 @@ async def test_where_the_work_fails_all_of_its_round_hear_of_it_and_no_later_one
     assert await asyncio.gather(*work.ask(6)) == [12]
 
 
+async def test_work_that_answers_too_few_leaves_nobody_waiting() -> None:
+    async def forgetful(items: Sequence[int]) -> list[int | Exception]:
+        return list(items[1:])
+
+    rounds: Rounds[int, int] = Rounds(forgetful, limit=10)
+
+    asked = asyncio.gather(rounds.join(2), rounds.join(4), return_exceptions=True)
+
+    async with asyncio.timeout(10):
+        assert [type(each) for each in await asked] == [ValueError, ValueError]
+
+
 async def test_whoever_gives_up_does_not_take_the_round_along() -> None:
     work = Work()
     first, second = work.ask(2, 4)

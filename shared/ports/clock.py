@@ -1,0 +1,5 @@
+from collections.abc import Callable
+from datetime import datetime
+
+#: Tells the time: aware, UTC.
+Clock = Callable[[], datetime]

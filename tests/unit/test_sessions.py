@@ -120,7 +120,7 @@ def test_an_opening_to_a_key_that_is_not_held_is_told_apart() -> None:
     with pytest.raises(UnknownKey):
         Dispenser(TOMORROW).sessions.shown(body, agent.place)
     with pytest.raises(Unopened):
-        Dispenser(TODAY).sessions.shown(body[:-1] + b"x", agent.place)
+        Dispenser(TODAY).sessions.shown(body[:-1] + bytes((body[-1] ^ 1,)), agent.place)
 
 
 def test_sessions_that_are_asked_in_are_remembered_and_others_forgotten(

@@ -1,28 +1,17 @@
 """A refresh token that may be spent is sent again inside its grace, and else when there is little to lose."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from integration.refreshing import OWNER, Vault
 
-from dispenser.testing import Behaviour, Emulator
+from dispenser.testing import Behaviour
 from dispenser.testing.faults import Fault, Hang, ResetAfterProcessing, Status
 from shared.messages import Reason
 from shared.model import Grant, GrantState, OnReuse, Owner, Rotation
 
 BOB = Owner("bob")
 GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.REVOKE_FAMILY)
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 async def in_grace(vault: Vault) -> None:

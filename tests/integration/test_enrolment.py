@@ -1,5 +1,3 @@
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +8,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from integration.refreshing import OWNER, SERVICE, Vault
 
 from dispenser.enrol import present
-from dispenser.testing import Emulator
 from dispenser.testing.codes import challenge_of
 from dispenser.testing.faults import DropRefreshToken, ErrorAnswer, InvalidClient, Status
 from shared.errors import StoreUnavailable
@@ -36,13 +33,9 @@ ROBOT = "robot@tracker-co"
 
 
 @pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        await vault.refresher()
-        yield vault
-        await vault.close()
+async def vault(vault: Vault) -> Vault:
+    await vault.refresher()
+    return vault
 
 
 async def test_an_imported_refresh_token_is_proved_by_one_refresh(vault: Vault):

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Never
 
@@ -29,7 +28,7 @@ from structlog.testing import capture_logs
 from dispenser.enrol import outcome, present
 from dispenser.protocol import Code, TokenCall
 from dispenser.revoke import revoke_grant
-from dispenser.testing import Behaviour, Emulator
+from dispenser.testing import Behaviour
 from dispenser.testing.faults import (
     DropRefreshToken,
     ErrorAnswer,
@@ -72,15 +71,6 @@ HOUR = 3600
 #: Within which a Sentinel has put the replica in the place of the primary: mostly two.
 FAILOVER_SECONDS = 30
 BOB = Owner("bob")
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 @pytest.fixture

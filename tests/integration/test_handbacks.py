@@ -1,8 +1,6 @@
 """A revoked grant ends at its provider too, where that takes refresh tokens back (RFC 7009)."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,13 +18,9 @@ from workers.scheduler import Scheduler
 
 
 @pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        emulator.behaviour = Behaviour(access_token_seconds=3600)
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
+async def vault(vault: Vault) -> Vault:
+    vault.emulator.behaviour = Behaviour(access_token_seconds=3600)
+    return vault
 
 
 async def revoked(vault: Vault) -> None:

@@ -1,8 +1,6 @@
 """A provider that refuses us or wants to be left alone: nobody waits in vain, and people hear of it once."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import structlog
@@ -10,7 +8,6 @@ from integration.asking import asked
 from integration.refreshing import OWNER, PROVIDER, SERVICE, Vault
 
 from dispenser.protocol import Code, RejectedCall, TokenCall
-from dispenser.testing import Emulator
 from dispenser.testing.faults import InvalidClient, RateLimited
 from shared.errors import BusUnavailable
 from shared.model import Grant, GrantState, Owner, ProviderSecrets
@@ -20,15 +17,6 @@ from shared.topology import EVENTS_EXCHANGE
 from workers.janitor import OUTBOX_AGE_SECONDS, Janitor
 
 BOB = Owner("bob")
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
 from integration.refreshing import SERVICE, Vault
 
-from dispenser.testing import Behaviour, Emulator
+from dispenser.testing import Behaviour
 from shared import expiry
 from shared.model import EnrolmentState, Owner
 from workers.scheduler import Scheduler
@@ -18,15 +15,6 @@ from workers.scheduler import Scheduler
 LIFE_SECONDS = 3600.0
 MANY = 10_000
 CAP = 3
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 def test_ten_thousand_tokens_issued_together_do_not_come_back_together():

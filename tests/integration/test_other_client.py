@@ -1,8 +1,7 @@
 """A grant's credential goes to the client that it was given to, whatever is declared since."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -19,15 +18,6 @@ from shared.model import EnrolmentState, Grant, GrantState, Owner, RefreshToken
 from shared.secret import Secret
 
 BOB = Owner("bob")
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 @pytest.fixture

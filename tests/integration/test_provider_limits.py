@@ -1,26 +1,13 @@
 """What a provider wishes of its clients holds for all grants at it, not for the one that was told."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
 from integration.refreshing import OWNER, Vault
 
-from dispenser.testing import Emulator
 from dispenser.testing.faults import Hang, RateLimited
 from shared.model import EnrolmentState, GrantState, Owner
 
 BOB = Owner("bob")
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 async def connected(vault: Vault, *owners: Owner, **fields: int) -> None:

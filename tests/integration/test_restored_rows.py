@@ -1,29 +1,21 @@
 """A grant's row that was put back from a backup is found by the audit, and its credential is not sent."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from integration.refreshing import OWNER, SERVICE, Vault
 from sqlalchemy import text
 
 from dispenser.restored import RestoredGrant, restored_grants
-from dispenser.testing import Emulator
 from shared.model import Grant, GrantState, OnReuse, Rotation
 
 STRICT = Rotation(grace_seconds=0, on_reuse=OnReuse.REVOKE_FAMILY)
 
 
 @pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        await vault.declare(STRICT)
-        await vault.refresher()
-        await vault.connect()
-        yield vault
-        await vault.close()
+async def vault(vault: Vault) -> Vault:
+    await vault.declare(STRICT)
+    await vault.refresher()
+    await vault.connect()
+    return vault
 
 
 async def put_back(vault: Vault, older: Grant) -> None:

@@ -1,11 +1,9 @@
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from integration.refreshing import Vault
 
-from dispenser.testing import Behaviour, Emulator
+from dispenser.testing import Behaviour
 from dispenser.testing.faults import (
     DropRefreshToken,
     ErrorAnswer,
@@ -25,15 +23,6 @@ from shared.ports import Failure
 from workers.claims import Claims
 
 GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 @pytest.fixture

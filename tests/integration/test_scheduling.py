@@ -1,13 +1,11 @@
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from integration.refreshing import Vault
 from integration.watching import Watching
 
-from dispenser.testing import Behaviour, Emulator
+from dispenser.testing import Behaviour
 from dispenser.testing.faults import Hang
 from shared.adapters.memory_bus import MemoryBus
 from shared.cache_keys import TOMBSTONE, epoch_key, epoch_moment, token_key
@@ -22,15 +20,6 @@ from workers.scheduler import ANNOUNCED_SECONDS, Scheduler
 from workers.takeover import WATCHED_SECONDS
 
 HOUR = 3600
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 def scheduler(vault: Vault) -> Scheduler:

@@ -1,27 +1,16 @@
 """What workers did is audited, whichever of disk and database fails right after they did it."""
 
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 from integration.refreshing import SERVICE, Vault
 
-from dispenser.testing import Emulator
 from shared.adapters.audit_journal import FileAuditJournal
 from shared.audit_filter import AuditFilter
 from shared.errors import AuditUnavailable, StoreUnavailable
 from shared.model import AuditRecord
 from workers.audit_shipping import AuditShipping
 from workers.audit_trail import AuditTrail
-
-
-@pytest.fixture
-async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    with Emulator() as emulator:
-        vault = Vault(tmp_path, emulator)
-        await vault.open()
-        yield vault
-        await vault.close()
 
 
 class DownIndex:

@@ -375,7 +375,7 @@ async def test_properties_that_cannot_be_decoded_cut_nobodys_connection(vhost, b
 
 
 async def test_a_full_queue_fails_no_other_publish(vhost, buses):
-    bus = await _started(buses(vhost))
+    bus = await _started(buses(vhost, patience_seconds=120.0))
     request = Outgoing(exchange=RPC_EXCHANGE, routing_key=RPC_KEY, body=b"?")
     outcomes = await asyncio.gather(*(bus.publish(request) for _ in range(5003)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes if outcome] == [QueueFull] * 3

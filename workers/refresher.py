@@ -79,7 +79,7 @@ class Refresher:
         self._replay = Replay(bench, conclusion, self._enrolments)
         self._flights: Flights[RefresherMessage, Result] = Flights()
         self._outage = Outage("replaying the spool")
-        self._heartbeat = Heartbeat(cache, clock, name)
+        self._heartbeat = Heartbeat(cache, clock, name, lambda: bench.endpoint.answered)
         self._lasting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

@@ -8,13 +8,16 @@ from shared.ports import Cache, Clock, Store
 from workers import decision, lifecycle
 from workers.announcements import Announcements
 from workers.audit_trail import AuditTrail
-from workers.heartbeat import silent
+from workers.heartbeat import heard
 from workers.outcome import Refused
 from workers.watch import Watch
 
 #: Seconds for which an intent must be seen open: its lease, within which its request is over, and the time in
 #: which a holder that lives replays its spool after an outage of the database.
 WATCHED_SECONDS: Final = decision.LEASE_SECONDS + 30.0
+#: Seconds for which an intent must be seen open whose holder lives and says that it has the answer, where the
+#: credential that others would send is spent: the database keeps failing the holder, or it lacks a key.
+ANSWERED_SECONDS: Final = 900.0
 #: Seconds for which a holder must give no sign of life, where a short grace does not allow to watch longer.
 SILENT_SECONDS: Final = 5.0
 HOLDER_GONE: Final = Refused(kind=RefusalKind.AMBIGUOUS, code="holder_gone")
@@ -46,29 +49,38 @@ class Takeover:
         self._open: Watch[IntentId] = Watch(elapsed)
         #: Those whose holders are silent.
         self._silent: Watch[IntentId] = Watch(elapsed)
+        #: Those whose holders say that they have the answer.
+        self._answered: frozenset[str] = frozenset()
         self._cache = cache
 
     async def run(self) -> int:
         """End what has been watched for long enough, and return how many. Raises: StoreUnavailable."""
         intents = await self._store.rotations.open_intents()
-        unheard = await silent(self._cache, [intent.holder for intent in intents])
+        holders = {intent.holder for intent in intents}
+        living = await heard(self._cache, holders)
+        silent = frozenset() if living is None else holders - living.keys()
+        self._answered = frozenset().union(*(living or {}).values())
         self._open.look([intent.id for intent in intents])
-        self._silent.look([intent.id for intent in intents if intent.holder in unheard])
+        self._silent.look([intent.id for intent in intents if intent.holder in silent])
         ended = [await self._end(intent) for intent in intents if self._may_be_gone(intent)]
         return sum(ended)
 
     def _may_be_gone(self, intent: Intent) -> bool:
-        return self._is_gone(intent) or self._silent.seconds(intent.id) >= SILENT_SECONDS
+        return self._open.seconds(intent.id) >= WATCHED_SECONDS or self._is_silent(intent)
 
-    def _is_gone(self, intent: Intent) -> bool:
-        return self._open.seconds(intent.id) >= WATCHED_SECONDS
+    def _is_silent(self, intent: Intent) -> bool:
+        return self._silent.seconds(intent.id) >= SILENT_SECONDS
+
+    def _is_gone(self, intent: Intent, provider: Provider | None) -> bool:
+        """Its provider spends what it has answered."""
+        answered = intent.id in self._answered and provider is not None and decision.spends(provider)
+        return self._open.seconds(intent.id) >= (ANSWERED_SECONDS if answered else WATCHED_SECONDS)
 
     async def _end(self, intent: Intent) -> bool:
         grant = await self._store.grants.get(intent.grant_id)
         provider = await self._provider(grant) if grant else None
-        if not self._is_gone(intent) and not (
-            provider and decision.grace_is_shorter(provider, WATCHED_SECONDS)
-        ):
+        short = provider is not None and decision.grace_is_shorter(provider, WATCHED_SECONDS)
+        if not self._is_gone(intent, provider) and not (short and self._is_silent(intent)):
             return False
         if grant is None or provider is None or not decision.spends(provider):
             await self._store.rotations.release(intent, HOLDER_GONE.code, self._clock())

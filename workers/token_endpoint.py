@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import structlog
@@ -76,6 +76,11 @@ class TokenEndpoint:
         """What an earlier request for an entry left behind. Raises: SpoolUnavailable, KeyMissing."""
         found = next((one for one in await self.left_behind() if one.entry.id == entry_id), None)
         return None if found is None else self.opened(found)
+
+    @property
+    def answered(self) -> Collection[str]:
+        """The entries whose answers were left behind."""
+        return self._left.keys()
 
     def holds(self, grant_id: GrantId) -> bool:
         """An answer for the grant was left behind: its credential is not sent again before that has ended."""

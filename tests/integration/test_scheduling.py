@@ -14,10 +14,12 @@ from shared.model import Grant, GrantState, Revocation, RevocationKind, Rotation
 from shared.ports import Claim, Delivery, Outgoing, Settlement
 from shared.topology import DEAD_QUEUE, DELIVERY_LIMIT, DUE_QUEUE, REFRESH_EXCHANGE, URGENT_KEY
 from workers.decision import LEASE_SECONDS
+from workers.heartbeat import HEARD_SECONDS
 from workers.janitor import OUTBOX_AGE_SECONDS, TAKEOVER_SECONDS, Janitor
+from workers.refresher import Refresher
 from workers.revocations import Revocations
 from workers.scheduler import ANNOUNCED_SECONDS, Scheduler
-from workers.takeover import WATCHED_SECONDS
+from workers.takeover import ANSWERED_SECONDS, WATCHED_SECONDS
 
 HOUR = 3600
 
@@ -114,6 +116,40 @@ async def test_a_refresher_that_is_heard_is_not_hurried(vault: Vault):
     )
     assert isinstance(claim, Claim)
     assert await Watching(vault).watch(60) == 0
+
+
+async def answered(vault: Vault, rotation: Rotation) -> Refresher:
+    """A refresher that lives, and whose database takes nothing of what it is told."""
+    await vault.declare(rotation)
+    refresher = await vault.refresher()
+    await vault.connect()
+    vault.rotations.commits_fail = True
+    await vault.ask(1)
+    await refresher._replay.spooled()
+    await refresher._heartbeat.beat()
+    return refresher
+
+
+async def test_a_living_refresher_that_has_the_answer_is_waited_for(vault: Vault):
+    """What another would send in its place is spent by now."""
+    refresher = await answered(vault, Rotation())
+    watching = Watching(vault)
+    assert await watching.watch(ANSWERED_SECONDS - TAKEOVER_SECONDS) == 0
+
+    await refresher.drain()
+    vault.clock.advance(HEARD_SECONDS + 1)
+
+    assert await watching.look(after_seconds=0.0) == 1
+
+
+async def test_a_living_refresher_that_has_the_answer_is_not_waited_for_for_ever(vault: Vault):
+    await answered(vault, Rotation())
+    assert await Watching(vault).watch(ANSWERED_SECONDS) == 1
+
+
+async def test_a_living_refresher_is_not_waited_for_where_asking_anew_is_harmless(vault: Vault):
+    await answered(vault, Rotation(rotates=False))
+    assert await Watching(vault).watch(WATCHED_SECONDS) == 1
 
 
 async def test_a_clock_that_is_wrong_gives_no_living_refresher_up(vault: Vault):

@@ -523,12 +523,14 @@ def _lost_by_then(evidence: Evidence, call: Call, moment: float) -> bool:
 
 
 def _given_up(evidence: Evidence, call: Call, moment: float) -> bool:
-    """Documented exception: its process was stopped for longer than its lease ran, and others had stopped
-    waiting when it went on and the answer reached the disk after all."""
-    may_be = call.sent.at + TAKEOVER_SECONDS
+    """Documented exception: its process was stopped for longer than its lease ran, before it sent or after,
+    and others had stopped waiting when it went on and the answer reached the disk after all."""
+    claim = evidence.claims.get(call.sent.entry)
+    since = call.sent.at if claim is None else claim.at
     over = [e.at for e in evidence.written if e.cause == call.sent.entry and e.detail == "holder_gone"]
     return any(
-        may_be < at <= moment and evidence.stopped_within(call.sent.process, call.sent.at, at) for at in over
+        since + TAKEOVER_SECONDS < at <= moment and evidence.stopped_within(call.sent.process, since, at)
+        for at in over
     )
 
 

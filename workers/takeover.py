@@ -72,7 +72,7 @@ class Takeover:
         return self._silent.seconds(intent.id) >= SILENT_SECONDS
 
     def _is_gone(self, intent: Intent, provider: Provider | None) -> bool:
-        """Its provider spends what it has answered."""
+        """Open for longer than its holder is waited for. `provider`: whom to ask anew may cost the grant."""
         answered = intent.id in self._answered and provider is not None and decision.spends(provider)
         return self._open.seconds(intent.id) >= (ANSWERED_SECONDS if answered else WATCHED_SECONDS)
 

@@ -31,7 +31,8 @@ from workers.outcome import NO_ANSWER, Issued, Refused
 from workers.providers import Registration
 from workers.renewal import Ends
 from workers.settlement import NEXT_SECRET, Done, Failed, Postponed, Result, Skipped, Spooled
-from workers.spool import Entry, Purpose, SpoolUnavailable
+from workers.spool import SpoolUnavailable
+from workers.spool_entry import Entry, Purpose
 from workers.standing import Crowded
 from workers.watch import Watch
 

@@ -6,7 +6,7 @@ from workers.bench import Bench
 from workers.conclusion import Conclusion
 from workers.enrolment import Enrolments
 from workers.settlement import Result, Skipped
-from workers.spool import Entry, Pending, Purpose
+from workers.spool_entry import Entry, Pending, Purpose
 from workers.token_endpoint import TokenEndpoint
 
 log = structlog.get_logger()

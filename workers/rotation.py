@@ -14,7 +14,8 @@ from workers.conclusion import Conclusion
 from workers.decision import LEASE_SECONDS
 from workers.providers import Registration
 from workers.settlement import NEXT_SECRET, Busy, Postponed, Result, Skipped
-from workers.spool import Entry, Purpose, SpoolUnavailable
+from workers.spool import SpoolUnavailable
+from workers.spool_entry import Entry, Purpose
 from workers.standing import Crowded
 
 CIRCUIT_OPEN_SECONDS: Final = 60.0

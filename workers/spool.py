@@ -1,28 +1,17 @@
 import asyncio
-import hashlib
-import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
-
-import msgpack
+from typing import Final
 
 from shared.errors import VaultError
-from shared.model import GrantId, Owner
 from shared.rounds import Rounds
+from workers import spool_file
+from workers.spool_entry import Entry, Pending, answered, reservation
+from workers.spool_file import OpenFiles, Room
 
-MAGIC: Final = b"dispenser spool 1\n"
-#: Room for an answer of 64 KiB, sealed, and the header.
-RESERVED_BYTES: Final = 80 * 1024
-_LENGTH: Final = struct.Struct(">I")
-_DIGEST_BYTES: Final = 32
-_SUFFIX: Final = ".spool"
-#: Files that are written before they are synced, at most.
+#: Errands that share their syncs, at most.
 _MOST_AT_ONCE: Final = 64
 
 
@@ -33,50 +22,25 @@ class SpoolUnavailable(VaultError):
     retryable = True
 
 
-class Purpose(StrEnum):
-    """What a provider was asked for."""
-
-    ROTATION = "rotation"
-    ENROLMENT = "enrolment"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A request about to be sent, and where its answer belongs."""
-
-    #: The intent's or the enrolment's.
-    id: str
-    purpose: Purpose
-    grant_id: GrantId
-    owner: Owner
-    #: The grant's before the request.
-    generation: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """An entry that has not come to its end. `sealed` is None where no whole answer was written."""
-
-    entry: Entry
-    sealed: bytes | None = field(repr=False)
-
-
-#: Something to do to one file, in steps; given what syncs the folder.
-_Errand = Callable[[Callable[[], None]], Iterator[None]]
+#: Something to do in one room, in steps, on the files of its round.
+_Errand = Callable[[OpenFiles], Iterator[None]]
 
 
 class Spool:
     """Keeps providers' sealed answers on disk from before they are parsed until they are committed.
 
     Room is taken before a request is sent, so that a full disk is found then and not when the answer is here.
-    One process has the folder to itself. What several entries need at once is done in steps, each for all of
-    them before the next: a disk that is told to sync one file takes along what was written to the others.
-    Files: magic | length | digest | header, then length | digest |
-    answer; a torn part fails its digest.
+    Rooms lie together in a file and are used again: what many requests write at once is made durable by one
+    sync. One process has the folder to itself.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        #: By entry. None: nobody has looked yet what an earlier process left.
+        self._taken: dict[str, Room] | None = None
+        #: The next one last.
+        self._free: list[Room] = []
+        self._unsynced: set[Path] = set()
         #: Answers that the disk refused: kept here, so that a replay in this process still finds them.
         self._unwritten: dict[str, Pending] = {}
         self._errands: Rounds[_Errand, None] = Rounds(self._together, limit=_MOST_AT_ONCE)
@@ -92,7 +56,7 @@ class Spool:
         """Put the answer into its room; durable once this returns. Raises: SpoolUnavailable, and keeps the
         answer in memory."""
         try:
-            await self._done(lambda _: self._write(entry, sealed))
+            await self._done(partial(self._write, entry, sealed))
         except SpoolUnavailable:
             self._unwritten[entry.id] = Pending(entry=entry, sealed=sealed)
             raise
@@ -100,11 +64,11 @@ class Spool:
     async def delete(self, entry_id: str) -> None:
         """Forget an entry that has come to its end. Raises: SpoolUnavailable."""
         self._unwritten.pop(entry_id, None)
-        await self._done(lambda _: self._deleted(entry_id))
+        await self._done(partial(self._deleted, entry_id))
 
     async def sweep(self) -> int:
-        """Remove the room that a process took and died before it said what for: nothing was sent. Returns how
-        much there was. To be called before this process takes any. Raises: SpoolUnavailable."""
+        """Remove files with nothing in them but one, and return how many. To be called before this process
+        takes any room. Raises: SpoolUnavailable."""
         with self._telling():
             return await asyncio.to_thread(self._sweep)
 
@@ -126,77 +90,80 @@ class Spool:
             raise SpoolUnavailable(f"The spool at {self._folder} failed: {error.strerror}.") from error
 
     async def _together(self, errands: Sequence[_Errand]) -> Sequence[OSError | None]:
-        # Synced once for all whose files are new: by then every one of them has been made.
-        sync_folder = cache(self._sync_folder)
-        return await asyncio.to_thread(_in_step, [errand(sync_folder) for errand in errands])
+        return await asyncio.to_thread(self._round, errands)
 
-    def _reserve(self, entry: Entry, sync_folder: Callable[[], None]) -> Iterator[None]:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def _round(self, errands: Sequence[_Errand]) -> Sequence[OSError | None]:
+        files = OpenFiles(self._unsynced)
         try:
-            yield from self._take_room(entry)
+            return _in_step([errand(files) for errand in errands])
+        finally:
+            files.close()
+
+    def _reserve(self, entry: Entry, files: OpenFiles) -> Iterator[None]:
+        room = self._room(entry.id)
+        try:
+            files.write(room, reservation(entry))
             yield
-            sync_folder()
+            files.sync()
         except OSError:
             with suppress(OSError):
-                self._delete(entry.id)
+                _blank(room, files)
+            self._give_back(entry.id)
             raise
 
-    def _take_room(self, entry: Entry) -> Iterator[None]:
-        handle = os.open(self._path(entry.id), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            _allocate(handle)
-            _write_at(handle, MAGIC + _framed(_packed(entry)), 0)
-            yield
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    def _write(self, entry: Entry, sealed: bytes, files: OpenFiles) -> Iterator[None]:
+        room = self._room(entry.id)
+        offset, answer = answered(entry, sealed)
+        files.write(room, answer, offset)
+        yield
+        files.sync()
 
-    def _write(self, entry: Entry, sealed: bytes) -> Iterator[None]:
-        handle = os.open(self._path(entry.id), os.O_RDWR | os.O_CLOEXEC)
-        try:
-            _write_at(handle, _framed(sealed), len(MAGIC) + len(_framed(_packed(entry))))
-            yield
-            os.fdatasync(handle)
-        finally:
-            os.close(handle)
-
-    def _deleted(self, entry_id: str) -> Iterator[None]:
-        self._delete(entry_id)
+    def _deleted(self, entry_id: str, files: OpenFiles) -> Iterator[None]:
+        if (room := self._known().get(entry_id)) is not None:
+            _blank(room, files)
+            self._give_back(entry_id)
         yield
 
-    def _delete(self, entry_id: str) -> None:
-        # Not synced: an entry that comes back after a power cut is recognized as done.
-        self._path(entry_id).unlink(missing_ok=True)
+    def _give_back(self, entry_id: str) -> None:
+        self._free.append(self._known().pop(entry_id))
+
+    def _room(self, entry_id: str) -> Room:
+        """The entry's, or one that is free."""
+        taken = self._known()
+        if entry_id not in taken:
+            if not self._free:
+                self._free = spool_file.make(self._folder)[::-1]
+            taken[entry_id] = self._free.pop()
+        return taken[entry_id]
+
+    def _known(self) -> dict[str, Room]:
+        """Who has which room, as the disk had it when this process came and as it was changed since."""
+        if self._taken is None:
+            found = [room for path in spool_file.files(self._folder) for room in spool_file.rooms(path)]
+            self._free = [room for room, pending in found if pending is None][::-1]
+            self._taken = {pending.entry.id: room for room, pending in found if pending is not None}
+        return self._taken
 
     def _sweep(self) -> int:
-        blank = [path for path in self._paths() if not any(path.read_bytes())]
-        for path in blank:
+        unused = [path for path in spool_file.files(self._folder) if spool_file.is_unused(path)][1:]
+        for path in unused:
             path.unlink(missing_ok=True)
-        return len(blank)
+        return len(unused)
 
     def _pending(self) -> list[Pending]:
-        if not self._folder.exists():
-            return []
-        on_disk = {found.entry.id: found for path in self._paths() if (found := _read(path))}
-        return list({**on_disk, **self._unwritten}.values())
+        on_disk = [pending for path in spool_file.files(self._folder) for pending in spool_file.entries(path)]
+        return list({**{found.entry.id: found for found in on_disk}, **self._unwritten}.values())
 
-    def _paths(self) -> list[Path]:
-        """Of all entries; none where the folder is not there yet."""
-        return sorted(self._folder.glob(f"*{_SUFFIX}"))
 
-    def _path(self, entry_id: str) -> Path:
-        return self._folder / f"{entry_id}{_SUFFIX}"
-
-    def _sync_folder(self) -> None:
-        handle = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _blank(room: Room, files: OpenFiles) -> None:
+    # Not synced: an entry that comes back after a power cut is recognized as done.
+    files.write(room, bytes(room.used))
+    room.used = 0
 
 
 def _in_step(errands: Sequence[Iterator[None]]) -> Sequence[OSError | None]:
-    """Do a step of each, and then the next. What the disk refuses to one of them is its own trouble."""
+    """Do a step of each, and then the next: all have written before anything is synced. What the disk refuses
+    to one of them is its own trouble."""
     failed: dict[int, OSError] = {}
     under_way = dict(enumerate(errands))
     while under_way:
@@ -209,67 +176,3 @@ def _in_step(errands: Sequence[Iterator[None]]) -> Sequence[OSError | None]:
                 del under_way[number]
                 failed[number] = error
     return [failed.get(number) for number in range(len(errands))]
-
-
-def _allocate(handle: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(handle, 0, RESERVED_BYTES)
-    else:
-        _write_at(handle, bytes(RESERVED_BYTES), 0)
-
-
-def _write_at(handle: int, content: bytes, offset: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(handle, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _framed(content: bytes) -> bytes:
-    return _LENGTH.pack(len(content)) + hashlib.sha256(content).digest() + content
-
-
-def _unframed(content: bytes) -> tuple[bytes, bytes] | None:
-    """The first part and what follows it. None: it is torn, or was never written."""
-    if len(content) < _LENGTH.size + _DIGEST_BYTES:
-        return None
-    [length] = _LENGTH.unpack_from(content)
-    digest, rest = (
-        content[_LENGTH.size : _LENGTH.size + _DIGEST_BYTES],
-        content[_LENGTH.size + _DIGEST_BYTES :],
-    )
-    part = rest[:length]
-    return (part, rest[length:]) if hashlib.sha256(part).digest() == digest else None
-
-
-def _read(path: Path) -> Pending | None:
-    try:
-        return _parsed(path.read_bytes())
-    except FileNotFoundError:
-        # It has come to its end since it was listed.
-        return None
-
-
-def _parsed(content: bytes) -> Pending | None:
-    """None: the header is torn, and so its request was never sent."""
-    header = _unframed(content.removeprefix(MAGIC)) if content.startswith(MAGIC) else None
-    if header is None:
-        return None
-    answer = _unframed(header[1])
-    return Pending(entry=_unpacked(header[0]), sealed=answer[0] if answer else None)
-
-
-def _packed(entry: Entry) -> bytes:
-    fields: list[Any] = [entry.id, entry.purpose.value, entry.grant_id, entry.owner, entry.generation]
-    return bytes(msgpack.packb(fields))
-
-
-def _unpacked(header: bytes) -> Entry:
-    entry_id, purpose, grant_id, owner, generation = msgpack.unpackb(header)
-    return Entry(
-        id=entry_id,
-        purpose=Purpose(purpose),
-        grant_id=GrantId(grant_id),
-        owner=Owner(owner),
-        generation=generation,
-    )

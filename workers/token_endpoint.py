@@ -9,7 +9,8 @@ from shared.keyring import Keyring
 from shared.model import GrantId
 from shared.ports import Clock, Closed, HttpRequest, NoAnswer, NotAsked, NotSent, ProviderHttp
 from workers.answer import CLOSED, Answer
-from workers.spool import Entry, Pending, Spool, SpoolUnavailable
+from workers.spool import Spool, SpoolUnavailable
+from workers.spool_entry import Entry, Pending
 
 log = structlog.get_logger()
 

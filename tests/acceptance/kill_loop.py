@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
@@ -20,8 +20,9 @@ from acceptance.installation import Installation
 from dispenser.testing.emulator import Emulator
 from shared import envelope, keyring
 from shared.model import GrantId
-from workers import spool
+from workers import spool_file
 from workers.answer import Answer
+from workers.spool_entry import Pending
 
 REFRESHER = ("work", "refresher")
 OTHERS = (("work", "scheduler"), ("work", "janitor"), ("serve",))
@@ -161,12 +162,11 @@ class KillLoop:
 
     def _look_at_the_disk(self) -> None:
         for path in (self.vault.home / "vault" / "spool").glob("*/*.spool"):
-            with suppress(FileNotFoundError):  # done with, by a refresher that lives
-                found = spool._parsed(path.read_bytes())
-                if found is not None and self._is_success(found):
+            for found in spool_file.entries(path):
+                if self._is_success(found):
                     self.kept.add((found.entry.grant_id, found.entry.generation))
 
-    def _is_success(self, found: spool.Pending) -> bool:
+    def _is_success(self, found: Pending) -> bool:
         entry, sealed = found.entry, found.sealed
         if sealed is None:
             return False

@@ -52,8 +52,10 @@ from shared.ports import (
 )
 from shared.secret import Secret
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY
+from workers import spool_file
 from workers.refresher import Refresher
 from workers.spool import Spool
+from workers.spool_entry import Pending
 
 SERVICE = ServiceName("time-tracker")
 OWNER = Owner("ann")
@@ -251,7 +253,11 @@ class Vault:
             record.action for record in reversed(await self.store.audit.query(AuditFilter(service=SERVICE)))
         ]
 
-    def spooled(self) -> list[Path]:
+    def spooled(self) -> list[Pending]:
+        """What waits in the spools."""
+        return [found for path in self.spool_files() for found in spool_file.entries(path)]
+
+    def spool_files(self) -> list[Path]:
         return sorted(self.folder.glob("*/*.spool"))
 
     def waiting(self) -> Mapping[str, int]:

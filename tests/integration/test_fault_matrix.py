@@ -235,7 +235,7 @@ async def test_killed_before_the_spool_file_is_deleted(connected: Vault):
     connected.rotations.commits_fail = True
     await connected.ask(1)
     connected.rotations.commits_fail = False
-    [path] = connected.spooled()
+    [path] = connected.spool_files()
     kept = path.read_bytes()
     await connected.refresher()
     path.write_bytes(kept)
@@ -249,7 +249,7 @@ async def test_killed_before_the_spool_file_is_deleted_while_the_other_went_on(c
     connected.rotations.commits_fail = True
     await connected.ask(1)
     connected.rotations.commits_fail = False
-    [path] = connected.spooled()
+    [path] = connected.spool_files()
     kept = path.read_bytes()
     await connected.refresher()
     await connected.ask(2)
@@ -273,7 +273,7 @@ async def test_torn_spool(vault: Vault, rotation: Rotation):
     vault.rotations.commits_fail = True
     await vault.ask(1)
     vault.rotations.commits_fail = False
-    [path] = vault.spooled()
+    [path] = vault.spool_files()
     content = bytearray(path.read_bytes())
     content[600:] = bytes(len(content) - 600)
     path.write_bytes(content)
@@ -291,16 +291,16 @@ def critical(said: Sequence[Mapping[str, Any]]) -> list[str]:
     return [line["event"] for line in said if line["log_level"] == "critical"]
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize(("call", "code"), [("pwrite", errno.ENOSPC), ("fdatasync", errno.EIO)])
 async def test_full_or_broken_disk_at_reservation(
-    connected: Vault, monkeypatch: pytest.MonkeyPatch, code: int
+    connected: Vault, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ):
     def failing(*_: object) -> Never:
         raise OSError(code, os.strerror(code))
 
     calls, before = connected.emulator.token_calls, await connected.grant()
     with monkeypatch.context() as broken:
-        broken.setattr(os, "posix_fallocate", failing)
+        broken.setattr(os, call, failing)
         with capture_logs() as said:
             await connected.ask(1)
     assert critical(said) == ["Nothing is refreshed without a spool"]
@@ -316,8 +316,11 @@ async def test_full_or_broken_disk_at_the_answer(
     connected: Vault, monkeypatch: pytest.MonkeyPatch, code: int
 ):
     """The database still takes it."""
+    synced = iter([None])
 
-    def failing(_: int) -> Never:
+    def failing(_: int) -> None:
+        for _ in synced:  # the reservation
+            return
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fdatasync", failing)
@@ -793,7 +796,7 @@ async def test_bit_flip_in_a_spooled_answer(vault: Vault):
     vault.rotations.commits_fail = True
     await vault.ask(1)
     vault.rotations.commits_fail = False
-    [path] = vault.spooled()
+    [path] = vault.spool_files()
     content = bytearray(path.read_bytes())
     content[700] ^= 1
     path.write_bytes(content)

@@ -34,7 +34,8 @@ from shared.errors import ConfigurationError
 from shared.model import EnrolmentId, EnrolmentState, GrantId, Owner, RefreshToken, ServiceName
 from shared.ports import Declared
 from shared.secret import Secret
-from workers.spool import Entry, Purpose, Spool
+from workers.spool import Spool
+from workers.spool_entry import Entry, Purpose
 
 GRANT = GrantId("grant-1")
 PLACE = (ServiceName("time-tracker"), Owner("ada"))

@@ -352,7 +352,6 @@ async def test_no_secret_lies_in_the_database_or_the_spool(connected: Vault):
         connected.emulator.client_secret,
         (await connected.token()).value.reveal(),
     ]
-    [spooled] = connected.spooled()
-    for path in [spooled, *connected.database_files()]:
+    for path in [*connected.spool_files(), *connected.database_files()]:
         content = path.read_bytes()
         assert not [secret for secret in secrets if secret.encode() in content]

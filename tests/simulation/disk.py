@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from itertools import count
+from types import SimpleNamespace
 from typing import Final
 from unittest.mock import patch
 
-import workers.spool
+from workers import spool_file
 
 #: Told of every system call before it is done; may raise `Killed`, or OSError in its stead.
 Syscall = Callable[[str], None]
-_SHOWN: Final = ("O_RDWR", "O_RDONLY", "O_WRONLY", "O_CREAT", "O_TRUNC", "O_CLOEXEC", "O_DIRECTORY")
+_SHOWN: Final = ("O_RDWR", "O_RDONLY", "O_CREAT", "O_EXCL", "O_CLOEXEC")
+#: Rooms of a file: few, so that a spool comes to need another one.
+_ROOMS: Final = 4
 
 
 @dataclass(slots=True)
@@ -22,8 +26,8 @@ class File:
     """What readers see, and what would be left after a power cut."""
 
     content: bytearray = field(default_factory=bytearray)
-    #: None: no sync has reached it yet.
-    durable: bytes | None = None
+    #: What no sync has reached is not in it.
+    durable: bytearray = field(default_factory=bytearray)
     #: Its name in the folder is durable.
     named: bool = False
     writes: list[tuple[int, bytes]] = field(default_factory=list)
@@ -33,16 +37,17 @@ class File:
         self.writes.append((offset, data))
 
     def sync(self) -> None:
-        self.durable = bytes(self.content)
+        _put(self.durable, len(self.content), b"")
+        for offset, data in self.writes:
+            _put(self.durable, offset, data)
         self.writes.clear()
 
     def cut(self, chance: random.Random) -> None:
         """Keep what is durable, and of the rest what chance leaves."""
-        left = bytearray(self.durable or b"")
         for offset, data in self.writes:
             if chance.random() < 0.5:
-                _put(left, offset, data[: chance.randint(0, len(data))])
-        self.content, self.durable, self.writes = left, bytes(left), []
+                _put(self.durable, offset, data[: chance.randint(0, len(data))])
+        self.content, self.writes = bytearray(self.durable), []
 
 
 class Disk:
@@ -86,8 +91,6 @@ class Disk:
             if not flags & os.O_CREAT:
                 raise FileNotFoundError(errno.ENOENT, "No such file", name)
             file = self.files[name] = File()
-        elif flags & os.O_TRUNC:
-            file.content = bytearray()
         return file
 
     def allocate(self, file: File, length: int) -> None:
@@ -135,14 +138,8 @@ class SimulatedPath:
     def mkdir(self, mode: int, *, parents: bool, exist_ok: bool) -> None:
         """It is there."""
 
-    def exists(self) -> bool:
-        return True
-
     def glob(self, pattern: str) -> "Iterator[SimulatedPath]":
         return (self / name for name in list(self.disk.files) if fnmatch(name, pattern))
-
-    def read_bytes(self) -> bytes:
-        return bytes(self.disk.files[self.name].content)
 
     def unlink(self, *, missing_ok: bool) -> None:
         self.disk.unlink(self.name)
@@ -174,6 +171,14 @@ class _SimulatedOs:
         disk, file = self._file(handle)
         return disk.write(file, bytes(data), offset)
 
+    def pread(self, handle: int, length: int, offset: int) -> bytes:
+        _, file = self._file(handle)
+        return bytes(file.content[offset : offset + length])
+
+    def fstat(self, handle: int) -> SimpleNamespace:
+        _, file = self._file(handle)
+        return SimpleNamespace(st_size=len(file.content))
+
     def fsync(self, handle: int) -> None:
         disk, file = self._opened[handle]
         if file is None:
@@ -193,7 +198,13 @@ class _SimulatedOs:
 @contextmanager
 def spools_on_simulated_disks() -> Iterator[None]:
     """Let `Spool` itself run, with the system calls of a simulated disk."""
-    with patch.object(workers.spool, "os", _SimulatedOs()):
+    numbers = count(1)
+    with (
+        patch.object(spool_file, "os", _SimulatedOs()),
+        patch.object(spool_file, "ROOMS", _ROOMS),
+        # In the order of their names they are read.
+        patch.object(spool_file, "uuid4", lambda: SimpleNamespace(hex=f"{next(numbers):04}")),
+    ):
         yield
 
 

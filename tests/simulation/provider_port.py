@@ -15,7 +15,9 @@ from simulation.provider import Result, SimulatedProvider
 from simulation.weather import Weather
 
 from shared.ports import Closed, HttpRequest, HttpResponse, NoAnswer, NotSent
-from workers.spool import Entry, Spool
+from workers.spool import Spool
+from workers.spool_entry import Entry
+from workers.spool_file import OpenFiles
 
 #: Seconds after which the real client gives up.
 PATIENCE: Final = 60.0
@@ -80,9 +82,9 @@ class WatchedSpool(Spool):
         self._requests.reserved(entry.id)
         await super().reserve(entry)
 
-    def _write(self, entry: Entry, sealed: bytes) -> Iterator[None]:
+    def _write(self, entry: Entry, sealed: bytes, files: OpenFiles) -> Iterator[None]:
         try:
-            yield from super()._write(entry, sealed)
+            yield from super()._write(entry, sealed, files)
         except OSError:
             self._history.add(Spooled, call=self._requests.of(entry.id), durable=False)
             raise

@@ -32,8 +32,7 @@ from shared.errors import SealBroken
 from shared.messages import EventType
 from shared.model import Grant, GrantId, GrantKind, GrantState, Owner, RefreshToken, ServiceName
 from shared.ports import Delivery
-from workers import heartbeat, janitor
-from workers.spool import _parsed
+from workers import heartbeat, janitor, spool_file
 
 STEP_SECONDS: Final = 3600.0
 #: Seconds after which a process that is asked to end is killed.
@@ -354,9 +353,9 @@ class Simulation:
     def _spooled(self) -> Iterator[tuple[Member, str]]:
         """What a replay would find. Half a reservation, left by a kill, is none."""
         for member in self._members.values():
-            for name, file in member.disk.files.items():
-                if _parsed(bytes(file.content)) is not None:
-                    yield member, name
+            for path in spool_file.files(member.disk.folder):  # type: ignore[arg-type]
+                for found in spool_file.entries(path):
+                    yield member, found.entry.id
 
     def _at_rest(self, grant: Grant) -> bool:
         if grant.state in (GrantState.REAUTH_REQUIRED, GrantState.REVOKED):

@@ -16,7 +16,7 @@ from workers.providers import Registration
 from workers.settlement import NEXT_SECRET, Busy, Postponed, Result, Skipped
 from workers.spool import SpoolUnavailable
 from workers.spool_entry import Entry, Purpose
-from workers.standing import Crowded
+from workers.standing import Crowded, Turn
 
 CIRCUIT_OPEN_SECONDS: Final = 60.0
 NOT_READY_SECONDS: Final = 10.0
@@ -66,11 +66,11 @@ class Rotation:
             raise Crowded
         if standing.pace.pause_seconds(self._bench.clock()):
             return await self._closed_off(registration) or Postponed(0.0, "paused")
-        async with standing.turn():
-            result = await self._in_turn(grant, registration)
-            while result == NEXT_SECRET:
-                result = await self._in_turn(grant, registration)
-            return result
+        result: Result = NEXT_SECRET
+        while result == NEXT_SECRET:
+            async with standing.turn() as turn:
+                result = await self._in_turn(grant, registration, turn)
+        return result
 
     async def _closed_off(self, registration: Registration) -> Postponed | None:
         """The provider is to be left alone, and agents that wait are told. None: it may be asked."""
@@ -81,7 +81,7 @@ class Rotation:
         await self._bench.incidents.closed_off(registration)
         return Postponed(pause, "paused") if pause else Postponed(CIRCUIT_OPEN_SECONDS, "circuit_open")
 
-    async def _in_turn(self, grant: Grant, registration: Registration) -> Result:
+    async def _in_turn(self, grant: Grant, registration: Registration, turn: Turn) -> Result:
         if (closed := await self._closed_off(registration)) is not None:
             return closed
         claim = await self._bench.claims.take(grant)
@@ -94,15 +94,15 @@ class Rotation:
         if decision.is_restored(claim.grant, registration.provider, claim.audited):
             log.critical(RESTORED, grant=grant.id, generation=claim.grant.generation, audited=claim.audited)
             return await self._conclusion.fail(claim.intent, claim.grant, _RESTORED_FAILURE)
-        return await self._asked(claim, registration)
+        return await self._asked(claim, registration, turn)
 
-    async def _asked(self, claim: Claim, registration: Registration) -> Result:
+    async def _asked(self, claim: Claim, registration: Registration, turn: Turn) -> Result:
         request = await self._request(claim, registration)
         if request is None:
             return await self._static(claim)
         if not isinstance(request, HttpRequest):
             return request
-        return await self._send(claim, request)
+        return await self._send(claim, request, turn)
 
     def _hindrance(self, grant: Grant, registration: Registration, generation: int) -> str | None:
         """Looked at again under the lease: somebody may have failed with it since."""
@@ -111,7 +111,7 @@ class Rotation:
             return "late"
         return decision.hindrance(grant, generation, now)
 
-    async def _send(self, claim: Claim, request: HttpRequest) -> Result:
+    async def _send(self, claim: Claim, request: HttpRequest, turn: Turn) -> Result:
         entry, bench = _entry(claim), self._bench
         lease_until = claim.intent.opened_at + timedelta(seconds=LEASE_SECONDS)
         try:
@@ -119,6 +119,9 @@ class Rotation:
                 if not decision.may_send(lease_until, bench.clock()):
                     return await self._unsent(claim, "lease_too_short")
                 answer = await bench.endpoint.ask(entry, request)
+                if answer is not None and answer.accepted:
+                    # After a refusal the next one asks only once it is known what that says of the provider.
+                    turn.end()
                 return await self._conclusion.conclude(claim.intent, answer, claim.grant)
         except SpoolUnavailable as error:
             log.critical("Nothing is refreshed without a spool", why=str(error))

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -50,27 +50,45 @@ class Standing:
         return self.in_hand >= MOST_IN_HAND and _time() - self.moved_at >= STALLED_SECONDS
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """One of the provider's turns, in the order of asking. Raises: Crowded."""
+    async def turn(self) -> AsyncIterator["Turn"]:
+        """One of the provider's turns, in the order of asking, until it is ended or left. Raises: Crowded."""
+        turn = await self._come()
+        try:
+            await asyncio.sleep(self.pace.take_place(self.per_second, self.clock()))
+            yield turn
+        finally:
+            turn.end()
+
+    async def _come(self) -> "Turn":
         self.moved_at = self.moved_at if self.in_hand else _time()
         self.in_hand += 1
         try:
-            await self._come()
-            try:
-                await asyncio.sleep(self.pace.take_place(self.per_second, self.clock()))
-                yield
-            finally:
-                self.turns.release()
-                self.moved_at = _time()
-        finally:
-            self.in_hand -= 1
-
-    async def _come(self) -> None:
-        try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self.turns.acquire()
-        except TimeoutError:
-            raise Crowded from None
+        except BaseException as error:
+            self.in_hand -= 1
+            if isinstance(error, TimeoutError):
+                raise Crowded from None
+            raise
+        return Turn(self._went)
+
+    def _went(self) -> None:
+        self.turns.release()
+        self.in_hand -= 1
+        self.moved_at = _time()
+
+
+class Turn:
+    """The right to ask a provider once."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended: Callable[[], None] | None = ended
+
+    def end(self) -> None:
+        """Let the next one ask: the provider has answered. Again: nothing."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
 
 
 def _time() -> float:

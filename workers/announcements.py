@@ -9,6 +9,7 @@ from shared.errors import StoreUnavailable, VaultError
 from shared.messages import LifecycleEvent
 from shared.ports import Bus, OutboxStore, Outgoing
 from shared.topology import EVENTS_EXCHANGE
+from workers.pulse import Pulse
 
 log = structlog.get_logger()
 CONTENT_TYPE: Final = "application/json"
@@ -20,11 +21,13 @@ class Announcements:
     def __init__(self, outbox: OutboxStore, bus: Bus) -> None:
         self._outbox = outbox
         self._bus = bus
+        self._forgetting = Pulse()
 
     async def publish(self, events: Sequence[LifecycleEvent]) -> None:
         """Publish events that are in the outbox. Raises: BusUnavailable, QueueFull, Unroutable,
         StoreUnavailable; they stay in the outbox then."""
         await asyncio.gather(*(self._bus.publish(outgoing(event)) for event in events))
+        await self._forgetting.wait()
         await self._outbox.sent([event.id for event in events])
 
     async def tell(self, events: Sequence[LifecycleEvent], now: datetime) -> None:

@@ -6,6 +6,7 @@ from shared.errors import StoreUnavailable
 from shared.model import Grant, GrantId, Intent
 from shared.ports import Claim, Clock, RotationStore, Unclaimed
 from workers.decision import LEASE_SECONDS
+from workers.pulse import Pulse
 
 log = structlog.get_logger()
 
@@ -24,10 +25,12 @@ class Claims:
         #: Which grant was claimed at which moment, without an answer.
         self._unheard: set[tuple[GrantId, datetime]] = set()
         self._last = datetime.min.replace(tzinfo=UTC)
+        self._pulse = Pulse()
 
     async def take(self, grant: Grant) -> Claim | Unclaimed:
         """Claim a grant at its generation, for `LEASE_SECONDS`. Raises: StoreUnavailable."""
         await self.give_back()
+        await self._pulse.wait()
         now = self._moment()
         lease_until = now + timedelta(seconds=LEASE_SECONDS)
         try:

@@ -13,6 +13,7 @@ from workers.bench import Bench
 from workers.decision import Apply, HandBack, Park
 from workers.outcome import NO_ANSWER, Issued, Refused
 from workers.providers import Registration
+from workers.pulse import Pulse
 from workers.settlement import NEXT_SECRET, Done, Failed, Postponed, Result, Skipped, Spooled
 
 #: Compare-and-swaps lost in a row before an answer is left to the next replay.
@@ -29,6 +30,7 @@ class Conclusion:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
+        self._committing = Pulse()
 
     async def conclude(self, intent: Intent, answer: Answer | None, seen: Grant | None = None) -> Result:
         """Have an answer take effect. None: it is lost. `seen`: the grant as it was claimed, which mostly is
@@ -136,6 +138,7 @@ class Conclusion:
 
     async def _committed(self, intent: Intent, grant: Grant, columns: Renewal, token: str) -> bool:
         """`token`: its fingerprint."""
+        await self._committing.wait()
         now, bench, generation = self._bench.clock(), self._bench, grant.generation + 1
         events = lifecycle.renewed(grant, generation, intent.id, now)
         ends_at = columns.credential_expires_at

@@ -145,7 +145,10 @@ class Enrolments:
         request = await self._request(enrolment, registration, presented, attempt)
         entry, endpoint = _entry(enrolment), self._bench.endpoint
         try:
-            async with registration.standing.turn(), endpoint.reserved(entry):
+            async with registration.standing.turn() as turn, endpoint.reserved(entry):
+                if not await turn.to_ask():
+                    await endpoint.forget(enrolment.id)
+                    return Postponed(NOT_READY_SECONDS, "closed_off")
                 if not decision.may_send(lease_until, self._bench.clock()):
                     await endpoint.forget(enrolment.id)
                     return Postponed(NOT_READY_SECONDS, "lease_too_short")

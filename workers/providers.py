@@ -15,6 +15,7 @@ from workers.standing import Standing
 
 #: Seconds for which the catalogue's version is taken to be what it was.
 FRESH_SECONDS: Final = 1.0
+_FRESH: Final = timedelta(seconds=FRESH_SECONDS)
 #: Who share one reading of it, at most: more than are in hand.
 _MOST_AT_ONCE: Final = 10_000
 log = structlog.get_logger()
@@ -39,6 +40,8 @@ class Providers:
         self._offer: Offer | None = None
         self._checked_at: datetime | None = None
         self._standings: dict[ProviderName, Standing] = {}
+        #: When they were read, and what they are.
+        self._secrets: dict[ProviderName, tuple[datetime, ProviderSecrets]] = {}
         self._loads: Rounds[None, Offer] = Rounds(self._loaded, limit=_MOST_AT_ONCE)
 
     async def registration(self, name: ServiceName) -> Registration | None:
@@ -54,21 +57,25 @@ class Providers:
 
     async def secrets(self, registration: Registration) -> ProviderSecrets:
         """The provider's secrets, the one to use first. Raises: StoreUnavailable, ConfigurationError."""
-        provider = registration.provider
+        provider, now, known = registration.provider, self._clock(), self._secrets
+        if provider.name not in known or not timedelta() <= now - known[provider.name][0] < _FRESH:
+            known[provider.name] = now, await self._opened(provider)
+        return registration.standing.circuit.ordered(known[provider.name][1])
+
+    async def _opened(self, provider: Provider) -> ProviderSecrets:
         sealed = await self._store.provider_secrets(provider.name)
         try:
-            opened = open_provider_secrets(self._keys, provider, sealed)
+            return open_provider_secrets(self._keys, provider, sealed)
         except (SealBroken, KeyMissing) as error:
             raise ConfigurationError(
                 [f"Provider {provider.name}: its secrets do not open. Apply its declaration with them again."]
             ) from error
-        return registration.standing.circuit.ordered(opened)
 
     async def _current(self) -> Offer:
         now = self._clock()
         if self._offer is None:
             return await self._loads.join(None)
-        if self._checked_at is not None and now - self._checked_at < timedelta(seconds=FRESH_SECONDS):
+        if self._checked_at is not None and now - self._checked_at < _FRESH:
             return self._offer
         # One looks, and the others go by what is known meanwhile.
         self._checked_at = now
@@ -83,7 +90,7 @@ class Providers:
         """Read once for all who wait: after a start, or for a service that is new, many do at once."""
         now = self._clock()
         self._offer = offer = await self._store.offer()
-        self._checked_at = now
+        self._checked_at, self._secrets = now, {}
         self._standings = {name: s for name, s in self._standings.items() if name in offer.providers}
         return [offer] * len(waiting)
 

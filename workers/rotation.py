@@ -13,6 +13,7 @@ from workers.bench import Bench
 from workers.conclusion import Conclusion
 from workers.decision import LEASE_SECONDS
 from workers.providers import Registration
+from workers.pulse import Pulse
 from workers.settlement import NEXT_SECRET, Busy, Postponed, Result, Skipped
 from workers.spool import SpoolUnavailable
 from workers.spool_entry import Entry, Purpose
@@ -39,6 +40,7 @@ class Rotation:
     def __init__(self, bench: Bench, conclusion: Conclusion) -> None:
         self._bench = bench
         self._conclusion = conclusion
+        self._looking = Pulse()
 
     async def run(self, grant_id: GrantId, generation: int) -> Result:
         """Rotate a grant, if it still is at this generation and its time has come. Must not be cancelled.
@@ -47,6 +49,7 @@ class Rotation:
         """
         if self._bench.endpoint.holds(grant_id):
             return Busy()
+        await self._looking.wait()
         grant = await self._bench.store.grants.get(grant_id)
         hindrance = decision.hindrance(grant, generation, self._bench.clock())
         if grant is None or hindrance is not None:
@@ -116,6 +119,8 @@ class Rotation:
         lease_until = claim.intent.opened_at + timedelta(seconds=LEASE_SECONDS)
         try:
             async with bench.endpoint.reserved(entry):
+                if not await turn.to_ask():
+                    return await self._unsent(claim, "closed_off")
                 if not decision.may_send(lease_until, bench.clock()):
                     return await self._unsent(claim, "lease_too_short")
                 answer = await bench.endpoint.ask(entry, request)

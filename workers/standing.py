@@ -1,7 +1,8 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from shared.model import Provider
@@ -16,6 +17,8 @@ MOST_IN_HAND: Final = 125
 STALLED_SECONDS: Final = 5.0
 #: Seconds that a message waits for its turn before it goes back to the broker.
 PATIENCE_SECONDS: Final = 20.0
+#: Turns for each request that may be under way: one that is, and one that is claimed and has its room.
+BEGUN_FOR_EACH: Final = 2
 
 
 class Crowded(Exception):
@@ -28,6 +31,8 @@ class Standing:
 
     clock: Clock
     #: Requests under way at once.
+    asked: asyncio.Semaphore
+    #: Those, and as many that get ready meanwhile.
     turns: asyncio.Semaphore
     #: Requests begun in a second. None: as they come.
     per_second: int | None
@@ -41,8 +46,13 @@ class Standing:
     @classmethod
     def towards(cls, provider: Provider, clock: Clock) -> "Standing":
         """At the beginning."""
-        turns = asyncio.Semaphore(provider.max_concurrency)
-        return cls(clock=clock, turns=turns, per_second=provider.max_requests_per_second)
+        at_once = provider.max_concurrency
+        return cls(
+            clock=clock,
+            asked=asyncio.Semaphore(at_once),
+            turns=asyncio.Semaphore(BEGUN_FOR_EACH * at_once),
+            per_second=provider.max_requests_per_second,
+        )
 
     @property
     def crowded(self) -> bool:
@@ -70,25 +80,41 @@ class Standing:
             if isinstance(error, TimeoutError):
                 raise Crowded from None
             raise
-        return Turn(self._went)
+        return Turn(self)
 
-    def _went(self) -> None:
-        self.turns.release()
-        self.in_hand -= 1
-        self.moved_at = _time()
+    @property
+    def closed_until(self) -> tuple[datetime | None, datetime | None]:
+        """What the provider has said of when it may be asked again."""
+        return self.circuit.open_until, self.pace.paused_until
 
 
 class Turn:
-    """The right to ask a provider once."""
+    """The right to get ready for a request to a provider, and to send it."""
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        self._ended: Callable[[], None] | None = ended
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._asking = False
+        self._ended = False
+
+    async def to_ask(self) -> bool:
+        """Wait until no more requests are under way than the provider is said to bear. False: one of them has
+        brought word that it is not to be asked now."""
+        known = self._standing.closed_until
+        await self._standing.asked.acquire()
+        self._asking = True
+        return self._standing.closed_until == known
 
     def end(self) -> None:
-        """Let the next one ask: the provider has answered. Again: nothing."""
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended()
+        """Let the next one ask. Again: nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        standing = self._standing
+        if self._asking:
+            standing.asked.release()
+        standing.turns.release()
+        standing.in_hand -= 1
+        standing.moved_at = _time()
 
 
 def _time() -> float:

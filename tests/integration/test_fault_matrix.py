@@ -731,6 +731,7 @@ async def test_bit_flip_in_a_providers_secrets(both: Vault):
     before = [await both.grant(), await both.grant(BOB)]
     calls = both.emulator.token_calls
     await flip(both, SealedColumn.PROVIDER_SECRETS)
+    both.clock.advance(FRESH_SECONDS)
     for owner in (OWNER, BOB):
         await both.ask(1, owner=owner)
     assert [await both.grant(), await both.grant(BOB)] == before

@@ -21,6 +21,7 @@ from shared.messages import Reason
 from shared.model import EnrolmentState, GrantState, OnReuse, RefreshToken, Rotation
 from shared.ports import Failure
 from workers.claims import Claims
+from workers.providers import FRESH_SECONDS
 
 GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
 
@@ -156,6 +157,7 @@ async def test_a_claim_after_which_the_database_fails_is_given_back_at_once(
     calls = connected.emulator.token_calls
     with monkeypatch.context() as patched:
         patched.setattr(connected.store.catalogue, "provider_secrets", refused)
+        connected.clock.advance(FRESH_SECONDS)
         await connected.ask(1)
     assert await connected.store.rotations.open_intents() == []
     assert connected.emulator.token_calls == calls

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from shared.adapters.certificate import libpq_mistrust
+from shared.adapters.sql.liveness import ask_quiet_connections
 from shared.adapters.sql.sqlite_file import make_durable, open_file
 from shared.errors import ConfigurationError, StoreNotMigrated, StoreUnavailable, VaultError
 
@@ -144,14 +145,16 @@ def engine_arguments(url: URL) -> dict[str, Any]:
             arguments |= {"async_creator_fn": open_file}
         return {"hide_parameters": True, **pool, "connect_args": arguments}
     limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": WAIT_SECONDS * 1000}
-    return {"hide_parameters": True, **pool, "pool_pre_ping": True, "connect_args": limits}
+    return {"hide_parameters": True, **pool, "connect_args": limits}
 
 
 def prepare(engine: Engine) -> None:
-    """Make SQLite durable, and open transactions as `_OPENING` says."""
+    """Make SQLite durable, look after PostgreSQL's connections, and open transactions as `_OPENING` says."""
     event.listen(engine, "begin", _open)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", make_durable)
+    else:
+        ask_quiet_connections(engine)
 
 
 def _open(connection: Connection) -> None:

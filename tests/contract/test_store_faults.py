@@ -14,6 +14,7 @@ from contract.stores import NOW, granted, later
 from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
+from shared.adapters.sql import liveness
 from shared.adapters.sql.engine import Database
 from shared.adapters.sql.store import SqlStore, migrate
 from shared.errors import ConfigurationError, StoreUnavailable, VaultError
@@ -180,3 +181,43 @@ async def test_a_store_is_closed_once_the_transactions_in_hand_are_over(store: S
             await store.ping()
     async with asyncio.timeout(30):
         await closing
+
+
+_END_THE_OTHERS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+async def end_connections(database_url: str) -> None:
+    """As a server does that is restarted, to all of its clients at once."""
+    ending = Database(database_url)
+    async with ending.writing() as connection:
+        await connection.execute(_END_THE_OTHERS)
+    await ending.close()
+
+
+async def test_connections_that_ended_while_they_lay_still_are_made_anew(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(database_url)
+    await asyncio.gather(*(database.now() for _ in range(3)))
+    await end_connections(database_url)
+    monkeypatch.setattr(liveness, "QUIET_SECONDS", 0.0)
+
+    assert await asyncio.gather(*(database.now() for _ in range(3)))
+    await database.close()
+
+
+async def test_a_connection_that_ended_a_moment_ago_costs_one_call(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "QUIET_SECONDS", 3600.0)
+    database = Database(database_url)
+    await asyncio.gather(*(database.now() for _ in range(3)))
+    await end_connections(database_url)
+
+    with pytest.raises(StoreUnavailable):
+        await database.now()
+    assert await asyncio.gather(*(database.now() for _ in range(3)))
+    await database.close()

@@ -40,6 +40,8 @@ class Spool:
         self._taken: dict[str, Room] | None = None
         #: The next one last.
         self._free: list[Room] = []
+        #: Those that may hold a reservation that failed.
+        self._uncleared: list[Room] = []
         self._unsynced: set[Path] = set()
         #: Answers that the disk refused: kept here, so that a replay in this process still finds them.
         self._unwritten: dict[str, Pending] = {}
@@ -95,6 +97,7 @@ class Spool:
     def _round(self, errands: Sequence[_Errand]) -> Sequence[OSError | None]:
         files = OpenFiles(self._unsynced)
         try:
+            self._clear(files)
             return _in_step([errand(files) for errand in errands])
         finally:
             files.close()
@@ -106,9 +109,8 @@ class Spool:
             yield
             files.sync()
         except OSError:
-            with suppress(OSError):
-                _blank(room, files)
-            self._give_back(entry.id)
+            self._uncleared.append(self._known().pop(entry.id))
+            self._clear(files)
             raise
 
     def _write(self, entry: Entry, sealed: bytes, files: OpenFiles) -> Iterator[None]:
@@ -121,19 +123,24 @@ class Spool:
     def _deleted(self, entry_id: str, files: OpenFiles) -> Iterator[None]:
         if (room := self._known().get(entry_id)) is not None:
             _blank(room, files)
-            self._give_back(entry_id)
+            self._free.append(self._known().pop(entry_id))
         yield
 
-    def _give_back(self, entry_id: str) -> None:
-        self._free.append(self._known().pop(entry_id))
+    def _clear(self, files: OpenFiles) -> None:
+        """Of reservations that failed the disk may have kept some, for which nothing was sent."""
+        with suppress(OSError):
+            while self._uncleared:
+                _blank(self._uncleared[-1], files)
+                self._free.append(self._uncleared.pop())
 
     def _room(self, entry_id: str) -> Room:
         """The entry's, or one that is free."""
         taken = self._known()
         if entry_id not in taken:
-            if not self._free:
+            if not self._free and not self._uncleared:
                 self._free = spool_file.make(self._folder)[::-1]
-            taken[entry_id] = self._free.pop()
+            # To write over what is in a room clears it too.
+            taken[entry_id] = (self._uncleared or self._free).pop()
         return taken[entry_id]
 
     def _known(self) -> dict[str, Room]:

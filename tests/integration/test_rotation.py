@@ -377,9 +377,11 @@ async def test_the_next_request_is_sent_while_the_last_answer_is_committed(
 
     monkeypatch.setattr(vault.rotations, "commit", slow)
     asking = [asyncio.create_task(vault.ask(1, owner=owner)) for owner in owners]
-    async with asyncio.timeout(30):
-        while vault.emulator.token_calls < calls + 2:  # noqa: ASYNC110 - it answers in a thread of its own
-            await asyncio.sleep(0.01)
-    committed.set()
-    await asyncio.gather(*asking)
+    try:
+        async with asyncio.timeout(30):
+            while vault.emulator.token_calls < calls + 2:  # noqa: ASYNC110 - it answers in a thread of its own
+                await asyncio.sleep(0.01)
+    finally:
+        committed.set()
+        await asyncio.gather(*asking)
     assert [(await vault.grant(owner)).generation for owner in owners] == [2, 2]

@@ -3,6 +3,7 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -217,6 +218,29 @@ async def test_a_disk_that_fails_for_long_uses_no_rooms_up(
     await spool.reserve(entry("next"))
     assert file_of(tmp_path).exists()
     assert len(await spool.pending()) == 2
+
+
+async def test_a_reservation_that_failed_on_a_disk_that_goes_on_failing_is_no_entry(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It was written, and could be neither synced nor taken back: its entry's end takes it back."""
+    pwrite, calls = os.pwrite, 0
+
+    def failing(*arguments: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return pwrite(*arguments)
+
+    await spool.reserve(ENTRY)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", failing)
+        broken.setattr(os, "fdatasync", failing)
+        with pytest.raises(SpoolUnavailable):
+            await spool.reserve(entry("failed"))
+    await spool.delete("failed")
+    assert [found.entry for found in await spool.pending()] == [ENTRY]
 
 
 async def test_an_answer_that_the_disk_refuses_is_kept_in_memory(

@@ -100,6 +100,9 @@ class Rotation:
         return await self._asked(claim, registration, turn)
 
     async def _asked(self, claim: Claim, registration: Registration, turn: Turn) -> Result:
+        if not await turn.to_ask():
+            return await self._unsent(claim, "closed_off")
+        # Made when it can be sent: what it says of the client's key is good for a minute.
         request = await self._request(claim, registration)
         if request is None:
             return await self._static(claim)
@@ -119,8 +122,6 @@ class Rotation:
         lease_until = claim.intent.opened_at + timedelta(seconds=LEASE_SECONDS)
         try:
             async with bench.endpoint.reserved(entry):
-                if not await turn.to_ask():
-                    return await self._unsent(claim, "closed_off")
                 if not decision.may_send(lease_until, bench.clock()):
                     return await self._unsent(claim, "lease_too_short")
                 answer = await bench.endpoint.ask(entry, request)

@@ -55,9 +55,9 @@ class TokenEndpoint:
         return answer
 
     async def sweep(self) -> None:
-        """Give back the room of requests that were never sent. Raises: SpoolUnavailable."""
+        """Remove spool files that nobody needs any more. Raises: SpoolUnavailable."""
         if swept := await self._spool.sweep():
-            log.info("Room in the spool is given back: nothing was sent", files=swept)
+            log.info("Spool files with nothing in them are removed", files=swept)
 
     async def tell(self, request: HttpRequest) -> Answer | None:
         """Send what may be sent again, so that no answer has to be kept. None: there is none."""

@@ -13,9 +13,8 @@ from shared.ports import CatalogueStore, Clock
 from shared.rounds import Rounds
 from workers.standing import Standing
 
-#: Seconds for which the catalogue's version is taken to be what it was.
+#: Seconds for which the catalogue's version and providers' secrets are taken to be what they were.
 FRESH_SECONDS: Final = 1.0
-_FRESH: Final = timedelta(seconds=FRESH_SECONDS)
 #: Who share one reading of it, at most: more than are in hand.
 _MOST_AT_ONCE: Final = 10_000
 log = structlog.get_logger()
@@ -58,7 +57,7 @@ class Providers:
     async def secrets(self, registration: Registration) -> ProviderSecrets:
         """The provider's secrets, the one to use first. Raises: StoreUnavailable, ConfigurationError."""
         provider, now, known = registration.provider, self._clock(), self._secrets
-        if provider.name not in known or not timedelta() <= now - known[provider.name][0] < _FRESH:
+        if provider.name not in known or not _is_fresh(known[provider.name][0], now):
             known[provider.name] = now, await self._opened(provider)
         return registration.standing.circuit.ordered(known[provider.name][1])
 
@@ -75,7 +74,7 @@ class Providers:
         now = self._clock()
         if self._offer is None:
             return await self._loads.join(None)
-        if self._checked_at is not None and now - self._checked_at < _FRESH:
+        if self._checked_at is not None and _is_fresh(self._checked_at, now):
             return self._offer
         # One looks, and the others go by what is known meanwhile.
         self._checked_at = now
@@ -99,3 +98,7 @@ class Providers:
         if standing is None:
             standing = self._standings[provider.name] = Standing.towards(provider, self._clock)
         return standing
+
+
+def _is_fresh(read_at: datetime, now: datetime) -> bool:
+    return timedelta() <= now - read_at < timedelta(seconds=FRESH_SECONDS)

@@ -6,6 +6,7 @@ What the stopped one brings is kept where it is new, and overwrites nothing that
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from shared.adapters.sql.store import SqlStore
 from shared.messages import ExpiryEvent, Reason, encode
 from shared.model import Grant, GrantState, Intent, Owner, ServiceName
 from shared.topology import REFRESH_EXCHANGE, URGENT_KEY, URGENT_QUEUE
+from workers.providers import FRESH_SECONDS
 
 SERVICE, OWNER = "time-tracker", "ada"
 HOUR = 3600.0
@@ -129,6 +131,8 @@ class Scene:
         """Refreshers stop between claiming a grant and asking its provider."""
         with psycopg.connect(self.vault.database) as connection:
             connection.execute("LOCK TABLE providers IN ACCESS EXCLUSIVE MODE")
+            # Those that were read before are good for as long.
+            time.sleep(FRESH_SECONDS / self.pace)
             yield
 
     async def _claimed(self) -> bool:

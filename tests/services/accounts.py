@@ -61,8 +61,13 @@ def admit_to_redis(url: str) -> None:
 
 def admit_to_postgresql(url: str) -> None:
     """Let them into a database; what they may do there comes with its tables. Harmless when repeated."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(1)")  # roles are the whole server's
+    # Roles are the whole server's, and a lock is its database's: all meet in the one that is always there.
+    meeting = urlunsplit(urlsplit(url)._replace(path="/postgres"))
+    with (
+        psycopg.connect(meeting, autocommit=True) as lock,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        lock.execute("SELECT pg_advisory_lock(1)")
         connection.execute(filled("postgresql/roles.sql").encode())
 
 

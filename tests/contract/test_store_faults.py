@@ -184,7 +184,7 @@ async def test_a_store_is_closed_once_the_transactions_in_hand_are_over(store: S
 
 
 _END_THE_OTHERS = text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 

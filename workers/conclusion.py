@@ -200,6 +200,9 @@ class Conclusion:
 
     async def _refused(self, intent: Intent, registration: Registration, refused: Refused) -> Result:
         bench = self._bench
+        if refused.kind is RefusalKind.RATE_LIMITED:
+            # First of all: the next ones are about to ask.
+            await bench.incidents.rate_limited(registration, refused.retry_after_seconds)
         # Read anew: what became of the grant meanwhile tells whether the refusal is its own.
         grant = await bench.store.grants.get(intent.grant_id)
         if grant is None:
@@ -216,8 +219,6 @@ class Conclusion:
             return await self._client_refused(intent, registration, refused)
         if refused.kind is RefusalKind.DEAD:
             await bench.incidents.client_accepted(registration)
-        if refused.kind is RefusalKind.RATE_LIMITED:
-            await bench.incidents.rate_limited(registration, refused.retry_after_seconds)
         return await self.fail(intent, grant, failure)
 
     async def _client_refused(self, intent: Intent, registration: Registration, refused: Refused) -> Result:

@@ -122,6 +122,8 @@ class Rotation:
         lease_until = claim.intent.opened_at + timedelta(seconds=LEASE_SECONDS)
         try:
             async with bench.endpoint.reserved(entry):
+                if not turn.is_open:
+                    return await self._unsent(claim, "closed_off")
                 if not decision.may_send(lease_until, bench.clock()):
                     return await self._unsent(claim, "lease_too_short")
                 answer = await bench.endpoint.ask(entry, request)

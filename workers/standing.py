@@ -95,14 +95,20 @@ class Turn:
         self._standing = standing
         self._asking = False
         self._ended = False
+        self._known = standing.closed_until
 
     async def to_ask(self) -> bool:
         """Wait until no more requests are under way than the provider is said to bear. False: one of them has
         brought word that it is not to be asked now."""
-        known = self._standing.closed_until
+        self._known = self._standing.closed_until
         await self._standing.asked.acquire()
         self._asking = True
-        return self._standing.closed_until == known
+        return self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Nobody has brought such word since."""
+        return self._standing.closed_until == self._known
 
     def end(self) -> None:
         """Let the next one ask. Again: nothing."""

@@ -146,6 +146,7 @@ class Spool:
     def _known(self) -> dict[str, Room]:
         """Who has which room, as the disk had it when this process came and as it was changed since."""
         if self._taken is None:
+            spool_file.secure(self._folder)
             found = [room for path in spool_file.files(self._folder) for room in spool_file.rooms(path)]
             self._free = [room for room, pending in found if pending is None][::-1]
             self._taken = {pending.entry.id: room for room, pending in found if pending is not None}

@@ -92,6 +92,16 @@ def make(folder: Path) -> list[Room]:
     return [Room(path, number * ROOM_BYTES) for number in range(ROOMS)]
 
 
+def secure(folder: Path) -> None:
+    """Make durable what an earlier process made, and may have been killed before it was. Raises: OSError."""
+    found = files(folder)
+    for path in found:
+        with _opened(path, os.O_RDWR) as handle:
+            os.fsync(handle)
+    if found:
+        _sync_folder(folder)
+
+
 def files(folder: Path) -> list[Path]:
     """Of a spool; none where the folder is not there yet."""
     return sorted(folder.glob(f"*{SUFFIX}"))

@@ -306,3 +306,14 @@ async def test_a_file_that_is_removed_while_others_look_is_no_failure(
     file_of(tmp_path).unlink()
     monkeypatch.setattr(spool_file, "files", lambda _: listed)
     assert await spool.pending() == []
+
+
+async def test_a_file_of_an_earlier_process_is_made_durable_before_it_is_used(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It may have been killed before its file had its name for good."""
+    await spool.reserve(ENTRY)
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    await Spool(tmp_path / "spool").reserve(entry("next"))
+    assert synced == [str(file_of(tmp_path)), str(tmp_path / "spool")]

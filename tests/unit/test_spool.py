@@ -314,6 +314,8 @@ async def test_a_file_of_an_earlier_process_is_made_durable_before_it_is_used(
     """It may have been killed before its file had its name for good."""
     await spool.reserve(ENTRY)
     synced: list[str] = []
-    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+    )
     await Spool(tmp_path / "spool").reserve(entry("next"))
     assert synced == [str(file_of(tmp_path)), str(tmp_path / "spool")]

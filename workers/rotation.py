@@ -127,9 +127,6 @@ class Rotation:
                 if not decision.may_send(lease_until, bench.clock()):
                     return await self._unsent(claim, "lease_too_short")
                 answer = await bench.endpoint.ask(entry, request)
-                if answer is not None and answer.accepted:
-                    # After a refusal the next one asks only once it is known what that says of the provider.
-                    turn.end()
                 return await self._conclusion.conclude(claim.intent, answer, claim.grant)
         except SpoolUnavailable as error:
             log.critical("Nothing is refreshed without a spool", why=str(error))

@@ -1,5 +1,4 @@
 import asyncio
-from typing import Any
 
 import pytest
 from integration.refreshing import Vault
@@ -19,7 +18,7 @@ from dispenser.testing.faults import (
 from shared.envelope import open_credential
 from shared.errors import StoreUnavailable
 from shared.messages import Reason
-from shared.model import EnrolmentState, GrantState, OnReuse, Owner, RefreshToken, Rotation
+from shared.model import EnrolmentState, GrantState, OnReuse, RefreshToken, Rotation
 from shared.ports import Failure
 from workers.claims import Claims
 from workers.providers import FRESH_SECONDS
@@ -358,30 +357,3 @@ async def test_no_secret_lies_in_the_database_or_the_spool(connected: Vault):
     for path in [*connected.spool_files(), *connected.database_files()]:
         content = path.read_bytes()
         assert not [secret for secret in secrets if secret.encode() in content]
-
-
-async def test_the_next_request_is_sent_while_the_last_answer_is_committed(
-    vault: Vault, monkeypatch: pytest.MonkeyPatch
-):
-    """Of a provider that bears one at once: it has answered, and the database is no concern of its."""
-    await vault.declare(max_concurrency=1)
-    await vault.refresher()
-    owners = [Owner("ada"), Owner("bob")]
-    for owner in owners:
-        await vault.connect(owner=owner)
-    calls, committed, commit = vault.emulator.token_calls, asyncio.Event(), vault.rotations.commit
-
-    async def slow(*arguments: Any, **named: Any) -> Any:
-        await committed.wait()
-        return await commit(*arguments, **named)
-
-    monkeypatch.setattr(vault.rotations, "commit", slow)
-    asking = [asyncio.create_task(vault.ask(1, owner=owner)) for owner in owners]
-    try:
-        async with asyncio.timeout(30):
-            while vault.emulator.token_calls < calls + 2:  # noqa: ASYNC110 - it answers in a thread of its own
-                await asyncio.sleep(0.01)
-    finally:
-        committed.set()
-        await asyncio.gather(*asking)
-    assert [(await vault.grant(owner)).generation for owner in owners] == [2, 2]

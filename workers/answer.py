@@ -1,5 +1,6 @@
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Final, Self
 
 import msgpack
@@ -48,6 +49,11 @@ class Answer:
             sent_at=datetime.fromtimestamp(sent_at, UTC),
             client=None if client is None else Client(**client),
         )
+
+    @property
+    def accepted(self) -> bool:
+        """The provider did what it was asked, if its status is to be believed."""
+        return self.status is not None and HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     def pack(self) -> bytes:
         """For the spool. Holds tokens: to be sealed at once."""

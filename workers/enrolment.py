@@ -33,7 +33,7 @@ from workers.renewal import Ends
 from workers.settlement import NEXT_SECRET, Done, Failed, Postponed, Result, Skipped, Spooled
 from workers.spool import SpoolUnavailable
 from workers.spool_entry import Entry, Purpose
-from workers.standing import Crowded
+from workers.standing import Crowded, Turn
 from workers.watch import Watch
 
 #: Times a grant may be written by others meanwhile, before an answer is left to the next replay.
@@ -140,24 +140,40 @@ class Enrolments:
         attempt: int,
         lease_until: datetime,
     ) -> Result:
-        if pause := registration.standing.pace.pause_seconds(self._bench.clock()):
-            return Postponed(pause, "paused")
-        request = await self._request(enrolment, registration, presented, attempt)
-        entry, endpoint = _entry(enrolment), self._bench.endpoint
+        standing = registration.standing
         try:
-            async with registration.standing.turn() as turn, endpoint.reserved(entry):
+            async with standing.turn() as turn:
+                if pause := standing.pace.pause_seconds(self._bench.clock()):
+                    return Postponed(pause, "paused")
                 if not await turn.to_ask():
-                    await endpoint.forget(enrolment.id)
                     return Postponed(NOT_READY_SECONDS, "closed_off")
-                if not decision.may_send(lease_until, self._bench.clock()):
-                    await endpoint.forget(enrolment.id)
-                    return Postponed(NOT_READY_SECONDS, "lease_too_short")
-                return await self.conclude(enrolment, await endpoint.ask(entry, request))
+                request = await self._request(enrolment, registration, presented, attempt)
+                return await self._send(enrolment, registration, request, turn, lease_until)
         except Crowded:
             return Postponed(NOT_READY_SECONDS, "crowded")
         except SpoolUnavailable as error:
             log.critical("Nothing is connected without a spool", why=str(error))
             return Postponed(NOT_READY_SECONDS, error.code)
+
+    async def _send(
+        self,
+        enrolment: Enrolment,
+        registration: Registration,
+        request: HttpRequest,
+        turn: Turn,
+        lease_until: datetime,
+    ) -> Result:
+        """Raises: SpoolUnavailable, before anything is sent."""
+        entry, endpoint = _entry(enrolment), self._bench.endpoint
+        async with endpoint.reserved(entry):
+            if not turn.is_open:
+                await endpoint.forget(enrolment.id)
+                return Postponed(NOT_READY_SECONDS, "closed_off")
+            if not decision.may_send(lease_until, self._bench.clock()):
+                await endpoint.forget(enrolment.id)
+                return Postponed(NOT_READY_SECONDS, "lease_too_short")
+            answer = await endpoint.ask(entry, request, registration.standing.hear)
+            return await self.conclude(enrolment, answer)
 
     async def _request(
         self, enrolment: Enrolment, registration: Registration, presented: Presented | None, attempt: int

@@ -15,6 +15,7 @@ from shared.model import ExpiryUnit, Provider, RefusalKind
 from shared.secret import Secret
 from workers import refusal_code
 from workers.answer import CLOSED, Answer
+from workers.pace import PAUSE_SECONDS
 
 #: No token is believed to live longer: ten years, in seconds.
 LONGEST_LIFE_SECONDS: Final = 10 * 365 * 86_400
@@ -66,6 +67,14 @@ def read(answer: Answer, provider: Provider, now: datetime, *, code_exchange: bo
     path = provider.answer_path.exchange if code_exchange else provider.answer_path.refresh
     issued = _issued(_within(fields, path), provider)
     return issued or _refused(answer.status, answer.retry_after, fields, provider, now)
+
+
+def rest_seconds(answer: Answer, now: datetime) -> float | None:
+    """For how long the status alone asks to be left alone. None: it does not."""
+    wait = _retry_after(answer.retry_after, now)
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return PAUSE_SECONDS if wait is None else wait
+    return wait if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else None
 
 
 def _fields(body: bytes) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -67,26 +67,23 @@ class Rotation:
         standing = registration.standing
         if standing.crowded:
             raise Crowded
-        if standing.pace.pause_seconds(self._bench.clock()):
-            return await self._closed_off(registration) or Postponed(0.0, "paused")
+        if standing.pace.pause_seconds(now := self._bench.clock()):
+            return await self._closed_off(registration, now)
         result: Result = NEXT_SECRET
         while result == NEXT_SECRET:
             async with standing.turn() as turn:
                 result = await self._in_turn(grant, registration, turn)
         return result
 
-    async def _closed_off(self, registration: Registration) -> Postponed | None:
-        """The provider is to be left alone, and agents that wait are told. None: it may be asked."""
-        standing, now = registration.standing, self._bench.clock()
-        pause = standing.pace.pause_seconds(now)
-        if not pause and standing.circuit.admits(now):
-            return None
+    async def _closed_off(self, registration: Registration, now: datetime) -> Postponed:
+        """The provider is to be left alone, and agents that wait are told."""
+        pause = registration.standing.pace.pause_seconds(now)
         await self._bench.incidents.closed_off(registration)
         return Postponed(pause, "paused") if pause else Postponed(CIRCUIT_OPEN_SECONDS, "circuit_open")
 
     async def _in_turn(self, grant: Grant, registration: Registration, turn: Turn) -> Result:
-        if (closed := await self._closed_off(registration)) is not None:
-            return closed
+        if not turn.begin(now := self._bench.clock()):
+            return await self._closed_off(registration, now)
         claim = await self._bench.claims.take(grant)
         if isinstance(claim, Unclaimed):
             return Busy() if claim.why == "busy" else Skipped(claim.why)
@@ -108,7 +105,7 @@ class Rotation:
             return await self._static(claim)
         if not isinstance(request, HttpRequest):
             return request
-        return await self._send(claim, request, turn)
+        return await self._send(claim, registration, request, turn)
 
     def _hindrance(self, grant: Grant, registration: Registration, generation: int) -> str | None:
         """Looked at again under the lease: somebody may have failed with it since."""
@@ -117,7 +114,9 @@ class Rotation:
             return "late"
         return decision.hindrance(grant, generation, now)
 
-    async def _send(self, claim: Claim, request: HttpRequest, turn: Turn) -> Result:
+    async def _send(
+        self, claim: Claim, registration: Registration, request: HttpRequest, turn: Turn
+    ) -> Result:
         entry, bench = _entry(claim), self._bench
         lease_until = claim.intent.opened_at + timedelta(seconds=LEASE_SECONDS)
         try:
@@ -126,7 +125,10 @@ class Rotation:
                     return await self._unsent(claim, "closed_off")
                 if not decision.may_send(lease_until, bench.clock()):
                     return await self._unsent(claim, "lease_too_short")
-                answer = await bench.endpoint.ask(entry, request)
+                answer = await bench.endpoint.ask(entry, request, registration.standing.hear)
+                if answer is not None and answer.accepted:
+                    # After a refusal the next one asks only once it is known what that says of the provider.
+                    turn.end()
                 return await self._conclusion.conclude(claim.intent, answer, claim.grant)
         except SpoolUnavailable as error:
             log.critical("Nothing is refreshed without a spool", why=str(error))

@@ -7,6 +7,8 @@ from typing import Final
 
 from shared.model import Provider
 from shared.ports import Clock
+from workers import outcome
+from workers.answer import Answer
 from workers.circuit import Circuit
 from workers.pace import Pace
 
@@ -59,6 +61,12 @@ class Standing:
         """So much waits for a provider that does not move that more would take the room of the others."""
         return self.in_hand >= MOST_IN_HAND and _time() - self.moved_at >= STALLED_SECONDS
 
+    def hear(self, answer: Answer) -> None:
+        """Whoever has its turn next learns at once that the provider wants to be left alone."""
+        now = self.clock()
+        if (seconds := outcome.rest_seconds(answer, now)) is not None:
+            self.pace.pause(seconds, now)
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator["Turn"]:
         """One of the provider's turns, in the order of asking, until it is ended or left. Raises: Crowded."""
@@ -82,6 +90,10 @@ class Standing:
             raise
         return Turn(self)
 
+    def admits(self, now: datetime) -> bool:
+        """A request may be sent. Where the circuit was open, one goes on trial."""
+        return not self.pace.pause_seconds(now) and self.circuit.admits(now)
+
     @property
     def closed_until(self) -> tuple[datetime | None, datetime | None]:
         """What the provider has said of when it may be asked again."""
@@ -97,17 +109,22 @@ class Turn:
         self._ended = False
         self._known = standing.closed_until
 
+    def begin(self, now: datetime) -> bool:
+        """The provider may be asked, as far as is known by now."""
+        admitted = self._standing.admits(now)
+        self._known = self._standing.closed_until
+        return admitted
+
     async def to_ask(self) -> bool:
         """Wait until no more requests are under way than the provider is said to bear. False: one of them has
         brought word that it is not to be asked now."""
-        self._known = self._standing.closed_until
         await self._standing.asked.acquire()
         self._asking = True
         return self.is_open
 
     @property
     def is_open(self) -> bool:
-        """Nobody has brought such word since."""
+        """Nobody has brought such word since the turn began."""
         return self._standing.closed_until == self._known
 
     def end(self) -> None:

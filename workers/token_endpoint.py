@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 import structlog
@@ -38,8 +38,8 @@ class TokenEndpoint:
         finally:
             self._in_hand.discard(entry.id)
 
-    async def ask(self, entry: Entry, request: HttpRequest) -> Answer | None:
-        """Send once. None: the answer is lost."""
+    async def ask(self, entry: Entry, request: HttpRequest, hear: Callable[[Answer], None]) -> Answer | None:
+        """Send once. None: the answer is lost. `hear`: is told of the answer before it is on disk."""
         sent_at, client = self._clock(), request.client
         try:
             answer = Answer.of(await self._http.send(request), sent_at, client)
@@ -51,6 +51,7 @@ class TokenEndpoint:
             answer = Answer(status=CLOSED, sent_at=sent_at, client=client)
         except NoAnswer:
             return None
+        hear(answer)
         await self._keep(entry, answer)
         return answer
 

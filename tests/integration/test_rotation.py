@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 from integration.refreshing import Vault
@@ -18,10 +19,13 @@ from dispenser.testing.faults import (
 from shared.envelope import open_credential
 from shared.errors import StoreUnavailable
 from shared.messages import Reason
-from shared.model import EnrolmentState, GrantState, OnReuse, RefreshToken, Rotation
+from shared.model import EnrolmentState, GrantState, OnReuse, Owner, RefreshToken, Rotation
 from shared.ports import Failure
+from workers.answer import Answer
 from workers.claims import Claims
 from workers.providers import FRESH_SECONDS
+from workers.spool_entry import Entry
+from workers.token_endpoint import TokenEndpoint
 
 GRACE = Rotation(grace_seconds=30, on_reuse=OnReuse.DENY)
 
@@ -357,3 +361,62 @@ async def test_no_secret_lies_in_the_database_or_the_spool(connected: Vault):
     for path in [*connected.spool_files(), *connected.database_files()]:
         content = path.read_bytes()
         assert not [secret for secret in secrets if secret.encode() in content]
+
+
+async def test_the_next_request_is_sent_while_the_last_answer_is_committed(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    """Of a provider that bears one at once: it has answered, and the database is no concern of its."""
+    await vault.declare(max_concurrency=1)
+    await vault.refresher()
+    owners = [Owner("ada"), Owner("bob")]
+    for owner in owners:
+        await vault.connect(owner=owner)
+    calls, committed, commit = vault.emulator.token_calls, asyncio.Event(), vault.rotations.commit
+
+    async def slow(*arguments: Any, **named: Any) -> Any:
+        await committed.wait()
+        return await commit(*arguments, **named)
+
+    monkeypatch.setattr(vault.rotations, "commit", slow)
+    asking = [asyncio.create_task(vault.ask(1, owner=owner)) for owner in owners]
+    try:
+        async with asyncio.timeout(30):
+            while vault.emulator.token_calls < calls + 2:  # noqa: ASYNC110 - it answers in a thread of its own
+                await asyncio.sleep(0.01)
+    finally:
+        committed.set()
+        await asyncio.gather(*asking)
+    assert [(await vault.grant(owner)).generation for owner in owners] == [2, 2]
+
+
+async def test_a_429_is_heeded_before_it_is_on_disk(vault: Vault, monkeypatch: pytest.MonkeyPatch):
+    """By who waits for the answer that is under way beside it, in a provider's two places."""
+    await vault.declare(max_concurrency=2)
+    await vault.refresher()
+    owners = [Owner("ada"), Owner("bob"), Owner("cid"), Owner("dan")]
+    for owner in owners:
+        await vault.connect(owner=owner)
+    calls, write = vault.emulator.token_calls, TokenEndpoint._keep
+    limited, kept = asyncio.Event(), asyncio.Event()
+
+    async def slow(endpoint: TokenEndpoint, entry: Entry, answer: Answer) -> None:
+        if not answer.accepted:
+            limited.set()
+            await kept.wait()
+        await write(endpoint, entry, answer)
+
+    monkeypatch.setattr(TokenEndpoint, "_keep", slow)
+    other = Hang(processed=True)
+    vault.emulator.faults.next(other, RateLimited(retry_after=600))
+    asking = [asyncio.create_task(vault.ask(1, owner=owner)) for owner in owners]
+    try:
+        async with asyncio.timeout(30):
+            await asyncio.gather(limited.wait(), other.reached())
+            other.release()
+            while sum([(await vault.grant(owner)).generation for owner in owners]) < len(owners) + 1:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+    finally:
+        kept.set()
+        await asyncio.gather(*asking)
+    assert vault.emulator.token_calls == calls + 2

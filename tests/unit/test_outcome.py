@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from shared.model import AnswerPath, ExpiryUnit, Provider, ProviderName, RefusalKind
 from shared.secret import Secret
 from workers.answer import CLOSED, Answer
-from workers.outcome import LONGEST_LIFE_SECONDS, Issued, Outcome, Refused, read
+from workers.outcome import LONGEST_LIFE_SECONDS, Issued, Outcome, Refused, read, rest_seconds
+from workers.pace import PAUSE_SECONDS
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 PROVIDER = Provider(name=ProviderName("tracker-co"))
@@ -253,6 +254,17 @@ def test_refusals_are_told_apart(status: int | None, body: object, kind: Refusal
 )  # fmt: skip
 def test_retry_after_is_a_number_or_a_date(said: str | None, seconds: float | None):
     assert refused(429, b"", retry_after=said).retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "seconds"),
+    [
+        (429, "12", 12.0), (429, None, PAUSE_SECONDS), (429, "soon", PAUSE_SECONDS), (503, "7", 7.0),
+        (503, None, None), (200, "7", None), (CLOSED, None, None), (None, None, None),
+    ],
+)  # fmt: skip
+def test_a_status_alone_may_ask_for_rest(status: int | None, said: str | None, seconds: float | None):
+    assert rest_seconds(Answer(status=status, retry_after=said, sent_at=NOW), NOW) == seconds
 
 
 def test_an_overloaded_provider_that_says_when_is_rate_limiting():

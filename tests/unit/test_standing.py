@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shared.model import Provider
+from workers.answer import Answer
+from workers.circuit import OPEN_SECONDS
 from workers.standing import BEGUN_FOR_EACH, Crowded, Standing, Turn
 
 NOW = datetime(2026, 3, 29, tzinfo=UTC)
@@ -82,8 +84,25 @@ async def test_who_hears_while_waiting_that_it_is_closed_does_not_ask(standing: 
         assert not await waiting
 
 
+async def test_who_hears_while_getting_ready_that_it_is_closed_does_not_ask(standing: Standing):
+    async with AsyncExitStack() as leaving:
+        [turn] = await begun(standing, leaving, 1)
+        assert turn.begin(NOW)
+        standing.hear(Answer(status=429, sent_at=NOW))
+        assert not await turn.to_ask()
+
+
+async def test_a_turn_does_not_begin_at_a_provider_that_wants_rest(standing: Standing):
+    standing.hear(Answer(status=503, retry_after="7", sent_at=NOW))
+    async with AsyncExitStack() as leaving:
+        turns = await begun(standing, leaving, 2)
+        begins = [NOW + timedelta(seconds=6.9), NOW + timedelta(seconds=7)]
+        assert [turn.begin(at) for turn, at in zip(turns, begins, strict=True)] == [False, True]
+
+
 async def test_who_is_on_trial_may_ask_though_the_circuit_is_open(standing: Standing):
     standing.circuit.client_refused(1, NOW)
     async with AsyncExitStack() as leaving:
         [trial] = await begun(standing, leaving, 1)
+        assert trial.begin(NOW + timedelta(seconds=OPEN_SECONDS))
         assert await trial.to_ask()

@@ -47,12 +47,12 @@ def filling_engine(database_url: str) -> Engine:
     return engine
 
 
-def grow(engine: Engine, before: int, count: int) -> None:
-    """From so many grants to so many, none of them due for a day."""
+def grow(engine: Engine, count: int) -> None:
+    """To so many grants, none of them due for a day."""
     with engine.begin() as connection:
-        _copy_grants(connection, _numbers(before, count))
-        _add_agents(connection, _numbers(before // GRANTS_PER_AGENT, count // GRANTS_PER_AGENT))
-        _add_policies(connection, range(before // GRANTS_PER_POLICY, count // GRANTS_PER_POLICY))
+        _copy_grants(connection, _numbers(count))
+        _add_agents(connection, _numbers(count // GRANTS_PER_AGENT))
+        _add_policies(connection, range(count // GRANTS_PER_POLICY))
         connection.execute(update(catalogue).values(version=catalogue.c.version + 1))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for statement in _SETTLE[engine.dialect.name]:
@@ -70,9 +70,9 @@ def _hurry(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
-def _numbers(start: int, end: int) -> CTE:
-    numbers = select(literal(_FIRST + start).label("n")).cte("numbers", recursive=True)
-    return numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < _FIRST + end - 1))
+def _numbers(count: int) -> CTE:
+    numbers = select(literal(_FIRST).label("n")).cte("numbers", recursive=True)
+    return numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < _FIRST + count - 1))
 
 
 def _copy_grants(connection: Connection, numbers: CTE) -> None:

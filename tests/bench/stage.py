@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,7 @@ PLATFORM = f"""
 """
 #: Of the one agent that asks here for all: what hundreds may ask together.
 MOST_PER_SECOND = 1_000_000
+_STAGES = count()
 
 
 class Vault(Installation):
@@ -197,7 +199,8 @@ def _vhost(pool: Pool) -> str:
 
 
 def _cache(pool: Pool) -> str:
-    return redis.empty_database(pool.shared("redis"), 0, worker=0, workers=1)
+    # Of its own: two vaults that are up beside each other must not find each other's tokens.
+    return redis.empty_database(pool.shared("redis"), next(_STAGES), worker=0, workers=1)
 
 
 def _database(pool: Pool, database: DatabaseKind, home: Path) -> str:

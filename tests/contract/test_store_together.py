@@ -1,8 +1,11 @@
 """Calls that are made at once share a transaction, and nothing else: each gets its own answer."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
+from typing import Any
 
+import pytest
 from contract.stores import NOW, a_record, a_renewal, an_event, claimed, granted, later, written_events
 from sqlalchemy import select, text
 from sqlalchemy.exc import StatementError
@@ -17,6 +20,7 @@ from shared.model import Grant, GrantId, Owner, Provider, ProviderName
 from shared.ports import Claim, Declared, Store, Unclaimed
 
 ASKED_AT_ONCE = 20
+Wanted = Coroutine[Any, Any, Claim | Unclaimed | Grant | None]
 
 
 async def many(store: Store, count: int = ASKED_AT_ONCE) -> list[Grant]:
@@ -168,23 +172,35 @@ async def test_whoever_gives_up_takes_nobody_along(store: Store) -> None:
     assert [isinstance(answer, Claim) for answer in answers] == [True, True, False, True, True]
 
 
-async def test_a_locked_row_holds_up_nobody_but_who_wants_it(database_url: str) -> None:
+async def claiming(store: Store, grant: Grant) -> Wanted:
+    return asked(store, grant)
+
+
+async def committing(store: Store, grant: Grant) -> Wanted:
+    return committed(store, await claimed(store, grant), an_event())
+
+
+@pytest.mark.parametrize("wanting", [claiming, committing])
+async def test_a_locked_row_holds_up_nobody_but_who_wants_it(
+    database_url: str, wanting: Callable[[Store, Grant], Awaitable[Wanted]]
+) -> None:
     """PostgreSQL alone: SQLite has one writer at a time."""
     migrate(database_url)
     store, other = SqlStore.open(database_url), Database(database_url)
     locked, free = await many(store, 2)
+    held, others = await wanting(store, locked), await wanting(store, free)
     query = select(grants.c.id).where(grants.c.id == locked.id).with_for_update()
 
     async with other.writing() as connection:
         await connection.execute(query)
-        waiting = asyncio.create_task(asked(store, locked))
-        assert isinstance(await asked(store, free), Claim)
+        waiting = asyncio.create_task(held)
+        assert isinstance(await others, Claim | Grant)
         assert not waiting.done()
     answer = await waiting
 
     await store.close()
     await other.close()
-    assert isinstance(answer, Claim)
+    assert isinstance(answer, Claim | Grant)
 
 
 async def test_a_claim_tells_what_the_audit_knows_of_each_grant(store: Store) -> None:

@@ -1,4 +1,4 @@
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -15,18 +15,20 @@ from shared.model import (
     AuthorizationCode,
     ClientAuth,
     ClientItself,
+    Enrolment,
     EnrolmentId,
     EnrolmentState,
     GrantKind,
     GrantState,
-    RefreshToken,
     ServiceAccountKey,
     StaticToken,
 )
 from shared.secret import Secret
+from workers.answer import Answer
 from workers.decision import LEASE_SECONDS
 from workers.enrolment import LAPSED_SECONDS
 from workers.settlement import Skipped
+from workers.spool_entry import Entry
 from workers.watch import Watch
 
 ROBOT = "robot@tracker-co"
@@ -141,27 +143,37 @@ async def test_one_that_was_stopped_for_its_lease_redeems_nothing(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ):
     """Another may be at it by then."""
-    provider = await vault.declare()
+    await vault.declare()
+    enrolment = await met(vault, monkeypatch, lambda: vault.clock.advance(LEASE_SECONDS))
+    assert (vault.emulator.token_calls, vault.spooled()) == (0, [])
+    assert enrolment.state is EnrolmentState.PENDING
+
+
+async def test_a_429_that_others_meet_while_it_gets_ready_is_heeded(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    await vault.declare()
+    monkeypatch.setattr("workers.enrolment.NOT_READY_SECONDS", 0.0)
+    registration = await vault.refreshers[0]._rotation._bench.providers.registration(SERVICE)
+    assert registration is not None
+    limited = Answer(status=429, retry_after="600", sent_at=vault.clock())
+    enrolment = await met(vault, monkeypatch, lambda: registration.standing.hear(limited))
+    assert (vault.emulator.token_calls, vault.spooled()) == (0, [])
+    assert enrolment.state is EnrolmentState.PENDING
+
+
+async def met(vault: Vault, monkeypatch: pytest.MonkeyPatch, what: Callable[[], None]) -> Enrolment:
+    """A token that is presented, and meets something once there is room for its answer."""
     spool = vault.refreshers[0]._rotation._bench.endpoint._spool
     reserve = spool.reserve
 
-    async def stopped(*arguments: Any) -> None:
-        await reserve(*arguments)
-        vault.clock.advance(LEASE_SECONDS)
+    async def reserved(entry: Entry) -> None:
+        await reserve(entry)
+        what()
 
-    with monkeypatch.context() as slow:
-        slow.setattr(spool, "reserve", stopped)
-        enrolment_id = await present(
-            vault.store, vault.bus, vault.keys, vault.clock, service=SERVICE, owner=OWNER,
-            presented=RefreshToken(value=Secret(vault.emulator.issue_refresh_token(OWNER))),
-            client=provider.client,
-        )  # fmt: skip
-        await vault.settled()
-    assert vault.emulator.token_calls == 0
-    assert vault.spooled() == []
-    pending = await vault.store.enrolments.get(enrolment_id)
-    assert pending is not None
-    assert pending.state is EnrolmentState.PENDING
+    with monkeypatch.context() as meeting:
+        meeting.setattr(spool, "reserve", reserved)
+        return await vault.connect()
 
 
 async def test_a_dead_token_is_not_connected_and_its_owner_is_told_why(vault: Vault):

@@ -141,7 +141,8 @@ def _connect(world: World, plan: Plan, account: Account) -> None:
     life = plan.lives[account.habit.name]
     issued = BEGINNING - timedelta(seconds=life * account.age)
     grant = _grant(world, account, issued, issued + timedelta(seconds=life))
-    assert at_once(world.store.enrolments.succeed(EnrolmentId("none"), grant, BEGINNING, ()))
+    stored = at_once(world.store.enrolments.succeed(EnrolmentId("none"), grant, BEGINNING, ()))
+    assert stored
     left = expiry.remaining_seconds(grant.token_expires_at, BEGINNING)
     if left > 0 and grant.sealed_token is not None:
         at_once(world.cache.put_if_newer(token_key(*place(account)), 1, grant.sealed_token, left))

@@ -6,7 +6,7 @@ import typer
 
 from dispenser.cli.failure import exit_code, explanation
 from dispenser.cli.lazy_group import MARKUP, LazyGroup
-from dispenser.cli.output import aside
+from dispenser.cli.output import aside, lose_nothing
 
 app = typer.Typer(
     name="dispenser",
@@ -36,6 +36,7 @@ def root(
 
 def run() -> None:
     """Run the command line. An expected failure is a sentence and an exit code, never a traceback."""
+    lose_nothing()
     try:
         app()
     except Exception as error:

@@ -1,6 +1,8 @@
 """What a command shows: tables to people, JSON to programs."""
 
+import io
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -16,6 +18,18 @@ Row = Mapping[str, Any]
 screen = Console(highlight=False)
 #: For what is not the answer: progress, hints, warnings.
 aside = Console(stderr=True, highlight=False)
+
+
+def lose_nothing() -> None:
+    """Where a pipe takes a part of what is written, an unbuffered stream (PYTHONUNBUFFERED) drops the rest.
+
+    A signal is enough for that, as when a command is stopped and goes on.
+    """
+    stdout = sys.stdout
+    if isinstance(getattr(stdout, "buffer", None), io.RawIOBase):
+        sys.stdout = open(  # noqa: SIM115 - until the process ends
+            stdout.fileno(), "w", buffering=1, encoding=stdout.encoding, errors=stdout.errors, closefd=False
+        )
 
 
 def listing(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:

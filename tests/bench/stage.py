@@ -44,7 +44,8 @@ PLATFORM = f"""
 """
 #: Of the one agent that asks here for all: what hundreds may ask together.
 MOST_PER_SECOND = 1_000_000
-_STAGES = count()
+#: A number for each vault that is set up: its logical database in Redis.
+_NUMBERS = count()
 
 
 class Vault(Installation):
@@ -200,7 +201,7 @@ def _vhost(pool: Pool) -> str:
 
 def _cache(pool: Pool) -> str:
     # Of its own: two vaults that are up beside each other must not find each other's tokens.
-    return redis.empty_database(pool.shared("redis"), next(_STAGES), worker=0, workers=1)
+    return redis.empty_database(pool.shared("redis"), next(_NUMBERS), worker=0, workers=1)
 
 
 def _database(pool: Pool, database: DatabaseKind, home: Path) -> str:
